@@ -1,0 +1,54 @@
+/* hyper.h - the one seam for hypervisors: everything above it works with any of them.
+ *
+ * A driver is a table (struct hv_ops) and a state (struct hv); hv_new() picks it from the vmcfg.
+ * The VM is a child process of the caller, in the caller's namespaces and cgroup at the time of
+ * start, and dies with it (PDEATHSIG). All calls are made on the monitor's thread; those that talk
+ * to the hypervisor may block up to HV_TIMEOUT_MS. */
+#ifndef HYPER_HYPER_H
+#define HYPER_HYPER_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "wire/plan.h"
+
+#define HV_TIMEOUT_MS 5000
+
+struct hv;
+
+struct hv_ops {
+	const char *name;
+	/* Starts the VM: fills pid, pidfd, agent_fd, console_fd, log_fd. Returns when the process was
+	 * exec'ed (an exec failure is reported here); does not wait for the guest. */
+	int (*start)(struct hv *hv, const struct vmcfg *cfg, struct err *e);
+	int (*pause)(struct hv *hv, struct err *e);
+	int (*resume)(struct hv *hv, struct err *e);
+	/* Ends it at once (SIGKILL to the VM's process); reaping stays with the caller. */
+	void (*stop)(struct hv *hv);
+	/* After the VM's process ended: says why in words (its own last messages, exit status). */
+	void (*why)(struct hv *hv, int wait_status, struct str *to);
+	void (*fini)(struct hv *hv);
+};
+
+struct hv {
+	const struct hv_ops *ops;
+	pid_t pid;      /* -1 = not started */
+	int pidfd;      /* readable when the process ended; -1 */
+	int agent_fd;   /* the agent channel, a byte stream; -1 */
+	int console_fd; /* the guest's console output, read by the caller; -1 */
+	int log_fd;     /* the hypervisor's own stderr, read by the caller; -1 */
+	void *priv;
+};
+
+/* A driver for cfg->hypervisor. hv_free() ends what hv_start() began, reaps, closes, frees; NULL is fine. */
+int must_check hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e);
+void hv_free(struct hv *hv);
+#define hv_start(hv, cfg, e) ((hv)->ops->start((hv), (cfg), (e)))
+
+/* Runs a few guest instructions on /dev/kvm (a HLT loop entry, one OUT): the only proof that KVM
+ * works. `dev`: "/dev/kvm". 0 = usable. Otherwise the error says what failed: -ENOENT no device,
+ * -EACCES no right, -ENODEV it opened but could not run guest code (with the exit reason).
+ * Bounded: at most `timeout_ms`. Costs about a millisecond where KVM works. */
+int must_check kvm_probe(const char *dev, int timeout_ms, struct err *e);
+
+#endif

@@ -1,0 +1,64 @@
+/* plan.h - what `cor create` hands to the monitor: everything that was parsed and decided, as one
+ * flat record in a sealed memfd. The monitor parses no text and looks nothing up. */
+#ifndef WIRE_PLAN_H
+#define WIRE_PLAN_H
+
+#include "wire/msg.h"
+
+enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
+
+/* One virtual machine. Also what a template is keyed by, later. */
+struct vmcfg {
+	uint32_t hypervisor;  /* enum plan_hypervisor */
+	char *hypervisor_path;
+	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
+	bool kvm;             /* KVM passed its probe; else software emulation */
+	char *kernel;         /* uncompressed ELF */
+	char *initrd;
+	char *cmdline;        /* whole kernel command line */
+	uint64_t memory;      /* bytes, a multiple of 1 MiB */
+	uint32_t vcpus;
+	char *share;          /* directory shared with the guest (see monitor/share.h) */
+};
+
+/* A bind mount's host side. */
+struct plan_bind {
+	char *name;   /* entry in the share: "m0" */
+	char *source; /* absolute host path, resolved */
+	char *dest;   /* inside the container, for the host's view of the root */
+	bool is_file;
+	bool readonly;
+	bool recursive;
+};
+
+struct plan_ns {
+	uint64_t type; /* CLONE_NEW* */
+	char *path;    /* NULL = a new one */
+};
+
+struct mon_plan {
+	uint32_t version; /* PROTO_VERSION */
+	char *id;
+	char *state_dir;  /* absolute */
+	char *root;       /* container root, absolute, resolved */
+	bool root_readonly;
+	PACK_RECS_OF(struct plan_bind) binds;
+	PACK_RECS_OF(struct plan_ns) namespaces; /* host namespaces of the monitor and the VM */
+	struct pack_strs cgroup_procs; /* files that the monitor's pid is written to */
+	bool has_oom_score_adj;
+	int64_t oom_score_adj;
+	char *selinux_label;
+	char *console_socket;  /* path, or NULL */
+	bool pty_given;        /* fd 0 is a pty slave made by the caller */
+	bool foreground;       /* the sync socket's end kills the container */
+	bool marks;            /* write phase marks to state_dir/marks */
+	struct vmcfg vm;
+	struct msg_ctr ctr;
+};
+
+extern const struct pack_rec rec_mon_plan, rec_vmcfg;
+
+/* Fds that the monitor finds open, beside stdio. */
+enum plan_fd { PLAN_FD_PLAN = 3, PLAN_FD_SYNC, PLAN_FD_STATE, PLAN_FD_N };
+
+#endif
