@@ -13,38 +13,38 @@
 #include "wire/pack.h"
 
 #define PROTO_VERSION 1u
-#define MSG_MAX (4u << 20) /* longest record on the agent channel */
+#define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 enum msg_type {
 	/* host -> agent; id = request number, answered by MSG_A_RESULT with the same id */
-	MSG_A_HELLO = 1,   /* msg_hello */
-	MSG_A_CREATE,      /* msg_ctr: set up, process not run yet */
-	MSG_A_START,       /* msg_ref: run the container's process */
-	MSG_A_EXEC,        /* msg_exec */
-	MSG_A_SIGNAL,      /* msg_signal */
-	MSG_A_RESIZE,      /* msg_resize (no answer) */
-	MSG_A_UPDATE,      /* msg_update */
-	MSG_A_PS,          /* msg_ref, answered by MSG_A_PS_RESULT or MSG_A_RESULT */
-	MSG_A_STATS,       /* msg_ref, answered by MSG_A_STATS_RESULT or MSG_A_RESULT */
-	MSG_A_SHUTDOWN,    /* nothing; sync, then power off (no answer) */
+	MSG_A_HELLO = 1, /* msg_hello */
+	MSG_A_CREATE,    /* msg_ctr: set up, process not run yet */
+	MSG_A_START,     /* msg_ref: run the container's process */
+	MSG_A_EXEC,      /* msg_exec */
+	MSG_A_SIGNAL,    /* msg_signal */
+	MSG_A_RESIZE,    /* msg_resize (no answer) */
+	MSG_A_UPDATE,    /* msg_update */
+	MSG_A_PS,        /* msg_ref, answered by MSG_A_PS_RESULT or MSG_A_RESULT */
+	MSG_A_STATS,     /* msg_ref, answered by MSG_A_STATS_RESULT or MSG_A_RESULT */
+	MSG_A_SHUTDOWN,  /* nothing; sync, then power off (no answer) */
 	/* agent -> host */
-	MSG_A_READY = 32,  /* msg_ready: the answer to HELLO */
-	MSG_A_RESULT,      /* msg_result */
-	MSG_A_PS_RESULT,   /* msg_ps */
-	MSG_A_STATS_RESULT,/* msg_stats */
-	MSG_A_EXITED,      /* msg_exited: all output of the process is sent before it */
-	MSG_A_MARK,        /* msg_mark */
-	MSG_A_OOM,         /* msg_ref: the container's cgroup ran out of memory */
+	MSG_A_READY = 32,   /* msg_ready: the answer to HELLO */
+	MSG_A_RESULT,       /* msg_result */
+	MSG_A_PS_RESULT,    /* msg_ps */
+	MSG_A_STATS_RESULT, /* msg_stats */
+	MSG_A_EXITED,       /* msg_exited: all output of the process is sent before it */
+	MSG_A_MARK,         /* msg_mark */
+	MSG_A_OOM,          /* msg_ref: the container's cgroup ran out of memory */
 	/* both ways, id = stream number: the mux's own */
-	MSG_DATA = 64,     /* raw bytes */
-	MSG_EOF,           /* nothing more comes */
-	MSG_CREDIT,        /* u32: that many bytes more may be sent */
-	MSG_CLOSED,        /* the receiver takes nothing more: drop, and report EPIPE to the source */
+	MSG_DATA = 64, /* raw bytes */
+	MSG_EOF,       /* nothing more comes */
+	MSG_CREDIT,    /* u32: that many bytes more may be sent */
+	MSG_CLOSED,    /* the receiver takes nothing more: drop, and report EPIPE to the source */
 	/* cor -> monitor (control socket), each answered by MSG_C_RESULT or what is named */
 	MSG_C_START = 128, /* nothing */
 	MSG_C_SIGNAL,      /* msg_signal (proc 0 = the container's process) */
 	MSG_C_EXEC,        /* fds: memfd with a packed msg_process, then stdin stdout stderr or the pty
-	                      slave; answered by RESULT, later EXITED; the connection's end kills it */
+			      slave; answered by RESULT, later EXITED; the connection's end kills it */
 	MSG_C_PAUSE,       /* nothing */
 	MSG_C_RESUME,      /* nothing */
 	MSG_C_UPDATE,      /* fd: memfd with a packed msg_resources */
@@ -52,15 +52,15 @@ enum msg_type {
 	MSG_C_STATS,       /* nothing; answered by MSG_C_STATS_RESULT, msg_stats */
 	MSG_C_RESIZE,      /* msg_resize of this connection's exec (no answer) */
 	/* monitor -> cor */
-	MSG_C_RESULT = 160,/* msg_result */
-	MSG_C_EXITED,      /* msg_exited */
+	MSG_C_RESULT = 160, /* msg_result */
+	MSG_C_EXITED,       /* msg_exited */
 	MSG_C_PS_RESULT,
 	MSG_C_STATS_RESULT,
 	/* monitor -> the cor that started it, over the plan's sync socket */
 	MSG_S_NAMESPACES = 192, /* the host namespaces stand: hooks may run */
-	MSG_S_CREATED,     /* the container is set up in the guest */
-	MSG_S_FAILED,      /* msg_result: why; the monitor exits after it */
-	MSG_S_HOOKS_DONE,  /* cor -> monitor: prestart, createRuntime and createContainer hooks ran */
+	MSG_S_CREATED,          /* the container is set up in the guest */
+	MSG_S_FAILED,           /* msg_result: why; the monitor exits after it */
+	MSG_S_HOOKS_DONE,       /* cor -> monitor: prestart, createRuntime and createContainer hooks ran */
 };
 
 /* The streams of process `proc` (see msg_exec): number = proc * 4 + one of these. */
@@ -71,22 +71,22 @@ static inline uint32_t msg_stream_id(uint32_t proc, enum msg_stream which)
 }
 /* The container's first process; exec sessions count from 1. */
 #define PROC_INIT 0u
-#define PROC_MAX 0xffffu
+#define PROC_MAX  0xffffu
 
 struct msg_hello {
 	uint32_t version;
-	uint64_t nonce;       /* returned in msg_ready; frames before it are stale */
-	int64_t realtime_ns;  /* the host's CLOCK_REALTIME: the guest sets its clock */
+	uint64_t nonce;           /* returned in msg_ready; frames before it are stale */
+	int64_t realtime_ns;      /* the host's CLOCK_REALTIME: the guest sets its clock */
 	struct pack_blob entropy; /* for the guest's pool */
-	bool marks;           /* send MSG_A_MARK */
+	bool marks;               /* send MSG_A_MARK */
 };
 
 struct msg_ready {
 	uint32_t version;
 	uint64_t nonce;
-	char *release;        /* uname -r of the guest */
-	uint64_t boot_ns;     /* guest CLOCK_BOOTTIME when the agent's main() began */
-	uint64_t ready_ns;    /* and now */
+	char *release;     /* uname -r of the guest */
+	uint64_t boot_ns;  /* guest CLOCK_BOOTTIME when the agent's main() began */
+	uint64_t ready_ns; /* and now */
 };
 
 struct msg_result {
@@ -177,8 +177,8 @@ struct msg_process {
 	char *cpus_initial, *cpus_final; /* lists of guest CPUs or NULL */
 	bool has_personality;
 	uint64_t personality;
-	struct pack_blob seccomp;   /* array of struct sock_filter; empty = none */
-	uint32_t seccomp_flags;     /* SECCOMP_FILTER_FLAG_* */
+	struct pack_blob seccomp; /* array of struct sock_filter; empty = none */
+	uint32_t seccomp_flags;   /* SECCOMP_FILTER_FLAG_* */
 };
 
 struct msg_exec {
@@ -195,16 +195,16 @@ enum msg_mount_kind {
 
 struct msg_mount {
 	uint32_t kind;
-	char *dest;      /* absolute, lexically clean, inside the container */
-	char *type;      /* MOUNT_FS: file system type */
-	char *source;    /* MOUNT_FS: source text; MOUNT_SHARE: entry name */
-	char *data;      /* file-system specific options, comma-separated, or NULL */
-	uint64_t flags;  /* MS_* set by the options, without propagation */
-	uint64_t propagation; /* MS_SHARED..., with MS_REC; 0 = none */
+	char *dest;                  /* absolute, lexically clean, inside the container */
+	char *type;                  /* MOUNT_FS: file system type */
+	char *source;                /* MOUNT_FS: source text; MOUNT_SHARE: entry name */
+	char *data;                  /* file-system specific options, comma-separated, or NULL */
+	uint64_t flags;              /* MS_* set by the options, without propagation */
+	uint64_t propagation;        /* MS_SHARED..., with MS_REC; 0 = none */
 	uint64_t rec_set, rec_clear; /* MOUNT_ATTR_* applied to the whole subtree (rro, rnosuid...) */
 	bool tmpcopyup;
-	bool is_file;    /* MOUNT_SHARE of something that is no directory */
-	bool recursive;  /* rbind */
+	bool is_file;   /* MOUNT_SHARE of something that is no directory */
+	bool recursive; /* rbind */
 };
 
 struct msg_device {
@@ -216,9 +216,9 @@ struct msg_device {
 
 struct msg_device_rule {
 	bool allow;
-	uint32_t type; /* 'a', 'c', 'b' */
+	uint32_t type;        /* 'a', 'c', 'b' */
 	int64_t major, minor; /* -1 = any */
-	uint32_t access; /* bits 1 r, 2 w, 4 m */
+	uint32_t access;      /* bits 1 r, 2 w, 4 m */
 };
 
 struct msg_idmap {
@@ -237,7 +237,7 @@ struct msg_hugepage {
 /* Limits of the container's cgroup (v2) in the guest. The has_* bits separate "unset" from 0. */
 struct msg_resources {
 	bool has_mem_limit, has_mem_reservation, has_mem_swap; /* -1 = unlimited */
-	int64_t mem_limit, mem_reservation, mem_swap; /* swap: memory + swap, as in the OCI spec */
+	int64_t mem_limit, mem_reservation, mem_swap;          /* swap: memory + swap, as in the OCI spec */
 	bool has_cpu_shares, has_cpu_quota, has_cpu_period, has_cpu_burst, has_cpu_idle;
 	uint64_t cpu_shares, cpu_period, cpu_burst;
 	int64_t cpu_quota, cpu_idle;
@@ -266,8 +266,8 @@ struct msg_ctr {
 	char *id;
 	char *hostname, *domainname; /* NULL = unset */
 	bool root_readonly;
-	uint64_t root_propagation;   /* MS_*, 0 = private */
-	uint64_t namespaces;         /* CLONE_NEW*: fresh ones in the guest */
+	uint64_t root_propagation; /* MS_*, 0 = private */
+	uint64_t namespaces;       /* CLONE_NEW*: fresh ones in the guest */
 	PACK_RECS_OF(struct msg_idmap) uid_map;
 	PACK_RECS_OF(struct msg_idmap) gid_map;
 	PACK_RECS_OF(struct msg_timeoffset) time_offsets;
@@ -277,7 +277,7 @@ struct msg_ctr {
 	struct pack_strs masked_paths, readonly_paths;
 	struct msg_resources resources;
 	struct msg_process process;
-	PACK_RECS_OF(struct msg_hook) start_hooks;     /* startContainer */
+	PACK_RECS_OF(struct msg_hook) start_hooks; /* startContainer */
 	char *hook_state; /* state JSON for their stdin, pid replaced by the host: sent as is */
 };
 

@@ -28,18 +28,18 @@
 #include "base/str.h"
 #include "wire/msg.h"
 
-#define MUX_MAGIC 0x31524f43u
-#define MUX_HDR 16u
-#define MUX_WINDOW (128u << 10)
-#define MUX_CHUNK (16u << 10)    /* longest MSG_DATA */
-#define MUX_OUT_MAX (64u << 10)  /* sources pause above it */
-#define MUX_STREAMS 512u         /* per end */
+#define MUX_MAGIC   0x31524f43u
+#define MUX_HDR     16u
+#define MUX_WINDOW  (128u << 10)
+#define MUX_CHUNK   (16u << 10) /* longest MSG_DATA */
+#define MUX_OUT_MAX (64u << 10) /* sources pause above it */
+#define MUX_STREAMS 512u        /* per end */
 
 struct mux;
 
 enum mux_end {
-	MUX_DONE,   /* source: EOF read and sent; sink: EOF received and everything written */
-	MUX_GONE,   /* the other side takes nothing more (source), or our fd failed (sink) */
+	MUX_DONE, /* source: EOF read and sent; sink: EOF received and everything written */
+	MUX_GONE, /* the other side takes nothing more (source), or our fd failed (sink) */
 };
 
 struct mux_ops {
@@ -54,7 +54,8 @@ struct mux_ops {
 };
 
 struct mux_stream {
-	struct source src;  /* fd: where bytes come from or go to; -1 = closed */
+	struct source src;
+	int fd; /* owned: where bytes come from or go to */
 	struct mux *mux;
 	uint32_t id;
 	bool is_sink, is_tty;
@@ -68,25 +69,26 @@ struct mux_stream {
 struct mux {
 	struct loop *loop;
 	const struct mux_ops *ops;
-	void *arg;          /* the owner's */
+	void *arg; /* the owner's */
 	struct source ch;
-	struct str out;     /* bytes to the channel; out_off of them are sent */
+	struct str out; /* bytes to the channel; out_off of them are sent */
 	size_t out_off;
-	struct str in;      /* an incomplete frame */
+	struct str in; /* an incomplete frame */
 	struct mux_stream *streams;
 	size_t n_streams;
 	enum msg_type expect; /* not 0: skip until a frame of this type */
 	bool broken;
-	bool flushing_sources; /* guards re-entry */
+	bool in_pump; /* mux_pump() is running: its caller serves what comes up meanwhile */
 };
 
 /* `fd`: the channel, borrowed, set non-blocking. expect: see "Start", 0 = nothing is stale. */
-int must_check mux_init(struct mux *m, struct loop *l, int fd, enum msg_type expect, const struct mux_ops *ops,
-			void *arg);
+int must_check mux_init(struct mux *m, struct loop *l, int fd, enum msg_type expect,
+			const struct mux_ops *ops, void *arg);
 void mux_fini(struct mux *m); /* closes all stream fds; idempotent */
 
 /* Queues a message. rec may be NULL (no payload). -E2BIG, -ENOMEM, -EPIPE (broken). */
-int must_check mux_send(struct mux *m, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v);
+int must_check mux_send(struct mux *m, enum msg_type type, uint32_t id, const struct pack_rec *rec,
+			const void *v);
 
 /* Binds stream `id` to an fd it reads from / writes to; takes the fd in every case, also on error.
  * -EEXIST, -EAGAIN (too many), -ENOMEM. */

@@ -52,10 +52,10 @@ struct pack_recs {
 	void *p;
 	size_t n;
 };
-#define PACK_RECS_OF(type) \
-	struct {           \
-		type *p;   \
-		size_t n;  \
+#define PACK_RECS_OF(type)                                                                                   \
+	struct {                                                                                             \
+		type *p;                                                                                     \
+		size_t n;                                                                                    \
 	}
 
 struct pack_rec;

@@ -9,16 +9,16 @@ enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
 
 /* One virtual machine. Also what a template is keyed by, later. */
 struct vmcfg {
-	uint32_t hypervisor;  /* enum plan_hypervisor */
+	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
-	bool kvm;             /* KVM passed its probe; else software emulation */
-	char *kernel;         /* uncompressed ELF */
+	bool kvm;                           /* KVM passed its probe; else software emulation */
+	char *kernel;                       /* uncompressed ELF */
 	char *initrd;
-	char *cmdline;        /* whole kernel command line */
-	uint64_t memory;      /* bytes, a multiple of 1 MiB */
+	char *cmdline;   /* whole kernel command line */
+	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	uint32_t vcpus;
-	char *share;          /* directory shared with the guest (see monitor/share.h) */
+	char *share; /* directory shared with the guest (see monitor/share.h) */
 };
 
 /* A bind mount's host side. */
@@ -39,19 +39,19 @@ struct plan_ns {
 struct mon_plan {
 	uint32_t version; /* PROTO_VERSION */
 	char *id;
-	char *state_dir;  /* absolute */
-	char *root;       /* container root, absolute, resolved */
+	char *state_dir; /* absolute */
+	char *root;      /* container root, absolute, resolved */
 	bool root_readonly;
 	PACK_RECS_OF(struct plan_bind) binds;
 	PACK_RECS_OF(struct plan_ns) namespaces; /* host namespaces of the monitor and the VM */
-	struct pack_strs cgroup_procs; /* files that the monitor's pid is written to */
+	struct pack_strs cgroup_procs;           /* files that the monitor's pid is written to */
 	bool has_oom_score_adj;
 	int64_t oom_score_adj;
 	char *selinux_label;
-	char *console_socket;  /* path, or NULL */
-	bool pty_given;        /* fd 0 is a pty slave made by the caller */
-	bool foreground;       /* the sync socket's end kills the container */
-	bool marks;            /* write phase marks to state_dir/marks */
+	char *console_socket; /* path, or NULL */
+	bool pty_given;       /* fd 0 is a pty slave made by the caller */
+	bool foreground;      /* the sync socket's end kills the container */
+	bool marks;           /* write phase marks to state_dir/marks */
 	struct vmcfg vm;
 	struct msg_ctr ctr;
 };
