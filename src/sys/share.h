@@ -1,0 +1,55 @@
+/* share.h - the directory that the guest sees over 9p, and the monitor's own view of the container.
+ *
+ * Both are made of mounts in private mount namespaces: the host's mount table shows none of them,
+ * and nothing is left when the last process in the namespace is gone. Order, all in the monitor,
+ * single-threaded:
+ *     share_isolate()      first namespace: the host's mounts, as a slave
+ *     share_assemble()     DIR/rootfs, DIR/m0... appear; DIR itself becomes a read-only tmpfs
+ *     (start the VM: it inherits this namespace and exports DIR)
+ *     share_enter_view()   second namespace: / is the container's root, binds at their places
+ * Trusts: `dir`. Distrusts: symlinks in sources (they were resolved at create; one that
+ * appears later is an error) and everything inside the container's root. */
+#ifndef SYS_SHARE_H
+#define SYS_SHARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct share_bind {
+	const char *name;   /* entry in the share: "m0"; one component */
+	const char *source; /* absolute host path without symlinks */
+	const char *dest;   /* absolute path in the container */
+	bool is_file;       /* the source is no directory */
+	bool readonly;
+	bool recursive; /* with the mounts below it */
+};
+
+struct share {
+	const char *dir;  /* an existing directory, absolute: STATE_DIR/share */
+	const char *root; /* container root, absolute, without symlinks */
+	bool root_readonly;
+	const struct share_bind *binds;
+	size_t n_binds;
+};
+
+/* Puts the caller into a mount namespace of its own, in which nothing propagates back to the host. */
+int must_check share_isolate(struct err *e);
+
+/* Mounts the share on s->dir, in the caller's mount namespace. Every entry is nosuid, nodev and
+ * noexec *on the host side*: the guest's kernel applies its own rules, the exporting process can open no
+ * device node and execute nothing that the guest left there. Undone on failure. */
+int must_check share_assemble(const struct share *s, struct err *e);
+
+enum share_view_flags {
+	SHARE_VIEW_PROC = 1, /* mount the caller's /proc at /proc if the root has such a directory */
+};
+
+/* Puts the caller into a second mount namespace whose / is the share's root with the binds at their
+ * destinations (resolved inside the root; a missing mount point is made when the root is writable,
+ * else that bind is left out), and its working directory to /. Needs the assembled share. Host
+ * paths can't be reached afterwards: open what is needed before. */
+int must_check share_enter_view(const struct share *s, unsigned flags, struct err *e);
+
+#endif
