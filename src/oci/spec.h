@@ -29,8 +29,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define SPEC_TEXT_MAX (1u << 20) /* longest document: a config.json of 1 MiB is ten times Docker's largest   \
-				  */
+/* Longest document: a config.json of 1 MiB is ten times the largest that Docker writes. */
+#define SPEC_TEXT_MAX (1u << 20)
 
 /* An array of elements; the same layout as wire's PACK_RECS_OF, so that plans can be filled by loops. */
 #define SPEC_LIST(type)                                                                                      \
