@@ -94,8 +94,7 @@ void opt_add_quoted(struct str *to, const char *text)
 	str_add(to, n > 64 ? "...\"" : "\"");
 }
 
-int opt_unknown(const struct opt_target *t, const char *what, const char *prefix, const char *name,
-		struct err *e)
+int opt_unknown(const struct opt_target *t, const char *what, const char *name, struct err *e)
 {
 	const struct opt *near = opt_nearest(&t->table, name);
 	scoped_str
@@ -103,13 +102,14 @@ int opt_unknown(const struct opt_target *t, const char *what, const char *prefix
 	scoped_str
 	full = { 0 };
 
-	str_addf(&full, "%s%s", prefix, name);
+	str_add(&full, t->prefix);
+	str_add(&full, name);
 	str_addf(&s, "unknown %s ", what);
 	opt_add_quoted(&s, full.p ? full.p : "?");
 	if (t->origin)
 		str_addf(&s, " in %s", t->origin);
 	if (near)
-		str_addf(&s, ", did you mean \"%s%s\"?", prefix, near->name);
+		str_addf(&s, ", did you mean \"%s%s\"?", t->prefix ? t->prefix : "", near->name);
 	return err_set(e, -EINVAL, "%s", s.p ? s.p : "unknown name");
 }
 
@@ -220,10 +220,10 @@ void opt_expects(struct str *to, const struct opt *o)
 /* How the user wrote the option: "--bundle", or "vm.memory in cor.conf". */
 static void add_where(struct str *to, const struct opt_target *t, const struct opt *o)
 {
-	if (t->from == OPT_FROM_CLI && !t->origin)
-		str_addf(to, "--%s", o->name);
-	else
-		str_addf(to, "%s in %s", o->name, t->origin ? t->origin : "the settings");
+	str_add(to, t->prefix);
+	str_add(to, o->name);
+	if (t->origin)
+		str_addf(to, " in %s", t->origin);
 }
 
 static int bad_value(const struct opt_target *t, const struct opt *o, const char *value, int code,

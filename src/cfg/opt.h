@@ -83,6 +83,7 @@ struct opt_target {
 	struct arena *mem; /* owns every text and list stored in obj */
 	enum opt_from from;
 	const char *origin; /* for errors: "cor.conf", "config.json"; NULL on the command line */
+	const char *prefix; /* what users write before a row's name: "--", "dev.cor."; NULL = nothing */
 };
 
 /* The row of that exact name, or NULL. */
@@ -93,9 +94,8 @@ const struct opt *opt_nearest(const struct opt_table *t, const char *name);
 bool opt_takes_value(const struct opt *o);
 /* Checks `value` against the row and stores it. Where the value may come from is the caller's question. */
 int must_check opt_set(const struct opt_target *t, const struct opt *o, const char *value, struct err *e);
-/* "unknown X "name" (from), did you mean "near"?"; -EINVAL. `prefix` is put before both names. */
-int opt_unknown(const struct opt_target *t, const char *what, const char *prefix, const char *name,
-		struct err *e);
+/* "unknown X "name" in the origin, did you mean "near"?"; -EINVAL. */
+int opt_unknown(const struct opt_target *t, const char *what, const char *name, struct err *e);
 
 /* Adds one text (borrowed, not copied) to a list. -ENOMEM. */
 int must_check opt_strs_add(struct opt_strs *v, struct arena *mem, const char *s);
@@ -134,11 +134,10 @@ int must_check opt_parse_file(const struct opt_target *t, const char *text, size
 /* May the row be set from t->from? `ctx` is the caller's. NULL = the row's mask decides alone. */
 typedef bool opt_allowed_fn(const void *ctx, const struct opt *o, enum opt_from from);
 
-/* One annotation. A key that does not start with `prefix` is ignored (*ret_ours = false); any other
+/* One annotation. A key that does not start with t->prefix is ignored (*ret_ours = false); any other
  * must name a row that is allowed. `ret_ours` may be NULL. */
-int must_check opt_set_annotation(const struct opt_target *t, const char *prefix, const char *key,
-				  const char *value, opt_allowed_fn *allowed, const void *ctx, bool *ret_ours,
-				  struct err *e);
+int must_check opt_set_annotation(const struct opt_target *t, const char *key, const char *value,
+				  opt_allowed_fn *allowed, const void *ctx, bool *ret_ours, struct err *e);
 
 /* --- texts made from the rows (optdoc.c) --- */
 

@@ -53,7 +53,7 @@ static int unknown_option(struct args_state *s, const char *name, size_t n, stru
 
 	if (!copy)
 		return err_set(e, -ENOMEM, "command line: %m");
-	return opt_unknown(s->t, "option", "--", copy, e);
+	return opt_unknown(s->t, "option", copy, e);
 }
 
 /* `-b dir`, `-bdir`, `-b=dir`, `-dt`. */

@@ -64,7 +64,7 @@ static int set_line(struct file_state *s, const char *key, const char *value, st
 	int r;
 
 	if (!o) {
-		r = opt_unknown(s->t, "key", "", key, e);
+		r = opt_unknown(s->t, "key", key, e);
 		(void)err_wrap(e, "line %u", s->line);
 		return r;
 	}
@@ -130,28 +130,28 @@ int opt_parse_file(const struct opt_target *t, const char *text, size_t n, struc
 	return 0;
 }
 
-int opt_set_annotation(const struct opt_target *t, const char *prefix, const char *key, const char *value,
+int opt_set_annotation(const struct opt_target *t, const char *key, const char *value,
 		       opt_allowed_fn *allowed, const void *ctx, bool *ret_ours, struct err *e)
 {
-	size_t n = strlen(prefix);
+	size_t n = strlen(t->prefix);
 	const struct opt *o;
 	bool may;
 
 	if (ret_ours)
 		*ret_ours = false;
-	if (strncmp(key, prefix, n) != 0)
+	if (strncmp(key, t->prefix, n) != 0)
 		return 0;
 	if (ret_ours)
 		*ret_ours = true;
 	o = opt_find(&t->table, key + n);
 	if (!o)
-		return opt_unknown(t, "annotation", prefix, key + n, e);
+		return opt_unknown(t, "annotation", key + n, e);
 	may = allowed ? allowed(ctx, o, t->from) : (o->from & t->from) != 0;
 	if (!may)
 		return err_set(
 			e, -EPERM,
-			"annotation %s%s is not allowed: the host decides %s; its administrator can open it "
-			"with \"annotations.allow = %s\" in cor.conf",
-			prefix, o->name, o->name, o->name);
+			"annotation %s%s is not allowed: this host alone decides it; its administrator "
+			"can open it with \"annotations.allow = %s\" in cor.conf",
+			t->prefix, o->name, o->name);
 	return opt_set(t, o, value, e);
 }
