@@ -22,11 +22,13 @@ struct err {
 int err_set(struct err *e, int code, const char *fmt, ...) printf_like(3, 4);
 
 /* Puts "context: " before the text and returns the code, unchanged. On an error without a text
- * (set by nobody) the code's own text is taken. */
+ * (set by nobody) the code's own text is taken. Never returns success: without a code (a NULL `e`, or
+ * one that nobody set) it is -EIO. */
 int err_wrap(struct err *e, const char *fmt, ...) printf_like(2, 3);
 
 /* Copies text that another process or the guest sent: `n` bytes, not NUL-terminated, control
- * characters and invalid UTF-8 are replaced by '?'. A code that is not a negative errno becomes -EIO. */
+ * characters and invalid UTF-8 are replaced by '?'; a NUL ends it. A code that is not a negative errno
+ * becomes -EIO. */
 int err_import(struct err *e, int code, const char *text, size_t n);
 
 #endif

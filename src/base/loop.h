@@ -22,16 +22,19 @@ struct source {
 	int fd; /* borrowed: the owner closes it, after loop_del() */
 	uint32_t events;
 	source_fn *fn;
-	struct loop *loop;      /* NULL = not in a loop */
-	bool always;            /* not pollable: always ready */
-	struct source *next;    /* list of always-ready sources */
+	struct loop *loop;   /* NULL = not in a loop */
+	bool always;         /* not pollable: always ready */
+	struct source *next; /* list of always-ready sources */
 };
 
 struct loop {
 	int epfd;
+	bool open; /* epfd is ours: a zeroed loop can be given to loop_fini() */
 	bool stop;
+	bool busy; /* a turn is being served */
 	struct source *always;
-	struct epoll_event *batch; /* events of the current turn: loop_del() clears dead ones */
+	struct source *always_next; /* the next always-ready source of the current turn */
+	struct epoll_event *batch;  /* events of the current turn: loop_del() clears dead ones */
 	int n_batch;
 };
 
@@ -46,9 +49,10 @@ int must_check loop_mod(struct source *s, uint32_t events);
  * a zeroed source is fine. Does not close the fd. */
 void loop_del(struct source *s);
 
-/* Waits up to timeout_ms (-1 = for ever) and serves one batch. Returns -errno only if epoll fails. */
+/* Waits up to timeout_ms (-1 = for ever) and serves one batch; a signal ends the wait early. Returns
+ * -errno only if epoll fails, -EBUSY when called from a source's function. */
 int must_check loop_once(struct loop *l, int timeout_ms);
-/* Serves until loop_stop(). */
+/* Serves until loop_stop(), which is forgotten when it returns or is called anew. */
 int must_check loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 

@@ -6,15 +6,16 @@
 #define BASE_SCOPE_H
 
 #include <dirent.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define must_check __attribute__((warn_unused_result))
+#define must_check             __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
-#define unused_arg __attribute__((unused))
+#define unused_arg             __attribute__((unused))
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void scope_close(int *fd)
@@ -44,7 +45,7 @@ static inline void scope_fclose(FILE **f)
 #define scoped_fd __attribute__((cleanup(scope_close))) int
 /* A heap pointer freed at the end of the scope; initialise to NULL or an allocation. */
 #define scoped_free __attribute__((cleanup(scope_free)))
-#define scoped_dir __attribute__((cleanup(scope_closedir))) DIR *
+#define scoped_dir  __attribute__((cleanup(scope_closedir))) DIR *
 #define scoped_file __attribute__((cleanup(scope_fclose))) FILE *
 
 /* Moves the fd out of a variable: the variable is -1 afterwards. */
@@ -57,11 +58,11 @@ static inline int take_fd(int *fd)
 }
 
 /* Moves the pointer out of a variable: the variable is NULL afterwards. */
-#define take_ptr(pp)                              \
-	__extension__({                           \
-		__typeof__(*(pp)) take_v = *(pp); \
-		*(pp) = NULL;                     \
-		take_v;                           \
+#define take_ptr(pp)                                                                                         \
+	__extension__({                                                                                      \
+		__typeof__(*(pp)) take_v = *(pp);                                                            \
+		*(pp) = NULL;                                                                                \
+		take_v;                                                                                      \
 	})
 
 #endif
