@@ -1,0 +1,211 @@
+/* cg2.c - see cg2.h. Parses only what the kernel prints; a number that is none is -EBADMSG. */
+#include "sys/cg2.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/num.h"
+#include "base/str.h"
+
+#define CG_FILE_MAX  (1u << 20)
+#define CG_DEPTH_MAX 32
+
+int cg2_write(int cg, const char *file, const char *text)
+{
+	return io_write_existing_at(cg, file, text);
+}
+
+static int read_text(int cg, const char *file, char **ret)
+{
+	size_t n;
+
+	return io_read_file_at(cg, file, CG_FILE_MAX, ret, &n);
+}
+
+int cg2_enable_all(int cg)
+{
+	scoped_free char *text = NULL;
+	char *rest, *c;
+	int r;
+
+	r = read_text(cg, "cgroup.controllers", &text);
+	if (r < 0)
+		return r;
+	rest = text;
+	while ((c = strsep(&rest, " \n")) != NULL) {
+		scoped_free char *word = str_fmt("+%s", c);
+
+		if (!word)
+			return -ENOMEM;
+		/* A refusal is no error here: see cg2.h. */
+		if (*c && cg2_write(cg, "cgroup.subtree_control", word) < 0)
+			continue;
+	}
+	return 0;
+}
+
+int cg2_make(int parent, const char *name, int *ret_fd)
+{
+	int fd;
+
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Calls fn for every cgroup below `cg`, the deepest first; not for cg itself. */
+static int each_below(int cg, unsigned depth, int (*fn)(int parent, const char *name, void *arg), void *arg)
+{
+	int dup = openat(cg, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	scoped_dir dir = NULL;
+	struct dirent *ent;
+	int r;
+
+	if (dup < 0)
+		return -errno;
+	dir = fdopendir(dup);
+	if (!dir) {
+		r = -errno;
+		(void)close(dup);
+		return r;
+	}
+	while ((ent = readdir(dir)) != NULL) {
+		scoped_fd sub = -1;
+
+		if (ent->d_type != DT_DIR || ent->d_name[0] == '.')
+			continue;
+		sub = openat(cg, ent->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (sub < 0)
+			continue; /* removed meanwhile */
+		r = depth > 0 ? each_below(sub, depth - 1, fn, arg) : -ELOOP;
+		if (r == 0)
+			r = fn(cg, ent->d_name, arg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int remove_one(int parent, const char *name, void *arg unused_arg)
+{
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int cg2_remove(int parent, const char *name)
+{
+	scoped_fd cg = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (cg < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = each_below(cg, CG_DEPTH_MAX, remove_one, NULL);
+	if (r < 0)
+		return r;
+	return remove_one(parent, name, NULL);
+}
+
+bool cg2_has_controller(int cg, const char *controller)
+{
+	scoped_free char *text = NULL;
+	char *rest, *c;
+
+	if (read_text(cg, "cgroup.controllers", &text) < 0)
+		return false;
+	rest = text;
+	while ((c = strsep(&rest, " \n")) != NULL)
+		if (strcmp(c, controller) == 0)
+			return true;
+	return false;
+}
+
+static int parse_number(const char *s, uint64_t *ret)
+{
+	if (strcmp(s, "max") == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	return num_parse_u64(s, ret) < 0 ? -EBADMSG : 0;
+}
+
+int cg2_read_u64(int cg, const char *file, uint64_t *ret)
+{
+	scoped_free char *text = NULL;
+	int r;
+
+	r = read_text(cg, file, &text);
+	if (r < 0)
+		return r;
+	text[strcspn(text, " \n")] = '\0';
+	return parse_number(text, ret);
+}
+
+int cg2_read_key(int cg, const char *file, const char *key, uint64_t *ret)
+{
+	scoped_free char *text = NULL;
+	size_t key_len = strlen(key);
+	char *rest, *line;
+	int r;
+
+	r = read_text(cg, file, &text);
+	if (r < 0)
+		return r;
+	rest = text;
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (strncmp(line, key, key_len) == 0 && line[key_len] == ' ')
+			return parse_number(line + key_len + 1, ret);
+	return -ENOENT;
+}
+
+struct signal_arg {
+	int sig;
+	bool found;
+};
+
+static int signal_one(int parent, const char *name, void *arg)
+{
+	struct signal_arg *s = arg;
+	scoped_free char *file = str_fmt("%s/cgroup.procs", name), *text = NULL;
+	char *rest, *line;
+	uint64_t pid;
+
+	if (!file)
+		return -ENOMEM;
+	if (read_text(parent, file, &text) < 0)
+		return 0; /* removed meanwhile */
+	rest = text;
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		/* 0 stands for a process that this namespace can't see. */
+		if (num_parse_u64_max(line, INT32_MAX, &pid) < 0 || pid <= 1)
+			continue;
+		if (kill((pid_t)pid, s->sig) == 0)
+			s->found = true;
+	}
+	return 0;
+}
+
+int cg2_signal(int cg, int sig)
+{
+	struct signal_arg s = { .sig = sig };
+	int r;
+
+	if (sig == SIGKILL) {
+		r = cg2_write(cg, "cgroup.kill", "1");
+		if (r != -ENOENT)
+			return r;
+	}
+	r = signal_one(cg, ".", &s);
+	if (r == 0)
+		r = each_below(cg, CG_DEPTH_MAX, signal_one, &s);
+	if (r < 0)
+		return r;
+	return s.found ? 0 : -ESRCH;
+}
