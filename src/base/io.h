@@ -42,6 +42,12 @@ int must_check io_unix_listen_at(int dirfd, const char *name, int backlog);
 /* A sealed memfd with this content, offset 0. Returns the fd. */
 int must_check io_memfd(const char *name, const void *p, size_t n);
 
+/* A non-blocking fd for what `fd` has open, for use without disturbing those who share it: pipes
+ * and terminals are opened anew through /proc/self/fd, so that O_NONBLOCK stays ours; files need none;
+ * for sockets, and where opening fails, the shared flag is set. `fd` stays the caller's. Returns the
+ * new fd (>= 3, O_CLOEXEC) or -errno. */
+int must_check io_unshare_open(int fd);
+
 /* Closes every fd >= 3 that is not in keep[n]. */
 int must_check io_close_from(const int *keep, size_t n);
 

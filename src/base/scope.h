@@ -15,6 +15,13 @@
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 #define unused_arg             __attribute__((unused))
 
+/* A must_check call whose failure changes nothing for the caller; a comment says why. */
+#define may_fail(call)                                                                                       \
+	do {                                                                                                 \
+		__typeof__(call) ignored = (call);                                                           \
+		(void)ignored;                                                                               \
+	} while (0)
+
 #define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
