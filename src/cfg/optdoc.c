@@ -130,40 +130,25 @@ void opt_words(struct str *to, const struct opt_table *t)
 			str_addf(to, "%s--%s", i ? " " : "", t->rows[i].name);
 }
 
-/* The length of the UTF-8 sequence at p, 0 if it is none. */
-static size_t utf8_len(const unsigned char *p)
-{
-	size_t n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : 0;
-
-	if (*p >= 0xf0 && *p < 0xf5)
-		n = 4;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f))
-		return 0; /* overlong; surrogates */
-	if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 void opt_add_json_str(struct str *to, const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
+	size_t left = strlen(text);
 
 	str_addc(to, '"');
-	while (*p) {
-		size_t n = utf8_len(p);
+	while (left) {
+		size_t n = str_utf8_len(text, left);
 
-		if (n == 0)
-			str_add(to, "\\ufffd");
-		else if (*p == '"' || *p == '\\')
-			str_addf(to, "\\%c", *p);
-		else if (*p < 0x20)
-			str_addf(to, "\\u%04x", *p);
+		if (*text == '"' || *text == '\\')
+			str_addf(to, "\\%c", *text);
+		else if (n)
+			str_addn(to, text, n);
+		else if ((unsigned char)*text < 0x80)
+			str_addf(to, "\\u%04x", (unsigned)*text);
 		else
-			str_addn(to, p, n);
-		p += n ? n : 1;
+			str_add(to, "\\ufffd");
+		n = n ? n : 1;
+		text += n;
+		left -= n;
 	}
 	str_addc(to, '"');
 }

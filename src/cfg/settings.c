@@ -21,10 +21,10 @@
 
 static const char *const hypervisors[] = { "auto", "qemu", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
-static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const log_levels[] = { "auto", "error", "warn", "info", "debug", NULL };
 _Static_assert(ARRAY_LEN(hypervisors) == SETTINGS_HV_N + 1, "a name per hypervisor");
 _Static_assert(ARRAY_LEN(accels) == SETTINGS_ACCEL_N + 1, "a name per accelerator");
-_Static_assert(ARRAY_LEN(log_levels) == LOG_LVL_N + 1, "a name per log level");
+_Static_assert(ARRAY_LEN(log_levels) == LOG_LVL_N + 2, "auto, and a name per log level");
 
 #define HOST      (OPT_FROM_FILE | OPT_FROM_CLI)
 #define ANYWHERE  (HOST | OPT_FROM_ANNOTATION | OPT_FROM_SPEC)
@@ -61,7 +61,7 @@ static const struct opt rows[] = {
 	{ "qemu.params", 0, OPT_WORDS, HOST, AT(qemu_params), 0, 0, NULL, NULL,
 	  "arguments added to QEMU's command line" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
-	  "messages of this level and more urgent ones are logged" },
+	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,
 	  "keys of this file that annotations may set too: names, or beginnings followed by *" },
 	{ "spec.allow", 0, OPT_WORDS, HOST, AT(spec_allow), 0, 0, NULL, NULL,
@@ -93,7 +93,6 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.vcpus = 1,
 		.vcpus_max = 255,
 		.boot_timeout_ns = 120 * SEC,
-		.log_level = LOG_LVL_INFO,
 	};
 	s->kernel = arena_fmt(&s->mem, "%s/vmlinux", osdir);
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);

@@ -33,7 +33,7 @@ struct settings {
 	const char *qemu_path;         /* NULL = look in the usual directories */
 	int accel;                     /* enum settings_accel */
 	struct opt_strs qemu_params;   /* extra arguments */
-	int log_level;                 /* enum log_level */
+	int log_level;                 /* 0 = auto, else enum log_level + 1 */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;
 	bool memory_asked, vcpus_asked; /* config.json named the VM's size itself */
