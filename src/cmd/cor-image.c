@@ -1,4 +1,10 @@
-int main(void)
+/* cor-image - makes the kernel and initramfs that a container's VM boots from. Run by hand or by an
+ * installer, never by a container. Only main() is here; src/image/image.h says where the rest is. */
+#include "image/image.h"
+
+int main(int argc, char **argv)
 {
-	return 0;
+	const struct image_env env = { .osdir = COR_OSDIR, .libexecdir = COR_LIBEXECDIR };
+
+	return image_cli(argc, argv, &env);
 }

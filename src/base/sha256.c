@@ -1,0 +1,153 @@
+/* sha256.c - see sha256.h. Called by cor-image for every file that it reads or writes. Takes any
+ * bytes; trusts nothing about them; never allocates. */
+#include "base/sha256.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+
+static const uint32_t round_k[64] = {
+	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+	0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+	0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+	0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+	0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static uint32_t rotr(uint32_t v, unsigned n)
+{
+	return v >> n | v << (32 - n);
+}
+
+static uint32_t load_be32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
+static void store_be32(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 24);
+	p[1] = (uint8_t)(v >> 16);
+	p[2] = (uint8_t)(v >> 8);
+	p[3] = (uint8_t)v;
+}
+
+static void do_block(uint32_t h[8], const uint8_t *p)
+{
+	uint32_t w[64], v[8];
+
+	for (int i = 0; i < 16; i++)
+		w[i] = load_be32(p + 4 * i);
+	for (int i = 16; i < 64; i++) {
+		uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
+		uint32_t s1 = rotr(w[i - 2], 17) ^ rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
+
+		w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+	}
+	memcpy(v, h, sizeof(v));
+	for (int i = 0; i < 64; i++) {
+		uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
+		uint32_t ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
+		uint32_t t1 = v[7] + s1 + ch + round_k[i] + w[i];
+		uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
+		uint32_t maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+
+		memmove(v + 1, v, 7 * sizeof(v[0]));
+		v[4] += t1;
+		v[0] = t1 + s0 + maj;
+	}
+	for (int i = 0; i < 8; i++)
+		h[i] += v[i];
+}
+
+void sha256_init(struct sha256 *s)
+{
+	*s = (struct sha256){ .h = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
+				     0x1f83d9ab, 0x5be0cd19 } };
+}
+
+void sha256_add(struct sha256 *s, const void *p, size_t n)
+{
+	const uint8_t *b = (const uint8_t *)p;
+	size_t have = (size_t)(s->total % sizeof(s->block));
+
+	s->total += n;
+	if (have) {
+		size_t take = sizeof(s->block) - have;
+
+		if (take > n)
+			take = n;
+		memcpy(s->block + have, b, take);
+		if (have + take < sizeof(s->block))
+			return;
+		do_block(s->h, s->block);
+		b += take;
+		n -= take;
+	}
+	for (; n >= sizeof(s->block); n -= sizeof(s->block), b += sizeof(s->block))
+		do_block(s->h, b);
+	if (n)
+		memcpy(s->block, b, n);
+}
+
+void sha256_done(struct sha256 *s, uint8_t ret[SHA256_LEN])
+{
+	static const uint8_t pad[64] = { 0x80 };
+	uint64_t bits = s->total * 8;
+	size_t have = (size_t)(s->total % 64);
+	uint8_t len[8];
+
+	sha256_add(s, pad, have < 56 ? 56 - have : 120 - have);
+	store_be32(len, (uint32_t)(bits >> 32));
+	store_be32(len + 4, (uint32_t)bits);
+	sha256_add(s, len, sizeof(len));
+	for (int i = 0; i < 8; i++)
+		store_be32(ret + 4 * i, s->h[i]);
+}
+
+void sha256_to_hex(const uint8_t digest[SHA256_LEN], char ret[SHA256_HEX])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < SHA256_LEN; i++) {
+		ret[2 * i] = digits[digest[i] >> 4];
+		ret[2 * i + 1] = digits[digest[i] & 15];
+	}
+	ret[SHA256_HEX - 1] = '\0';
+}
+
+void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX])
+{
+	uint8_t digest[SHA256_LEN];
+	struct sha256 s;
+
+	sha256_init(&s);
+	sha256_add(&s, p, n);
+	sha256_done(&s, digest);
+	sha256_to_hex(digest, ret);
+}
+
+int sha256_fd_hex(int fd, char ret[SHA256_HEX])
+{
+	uint8_t digest[SHA256_LEN], chunk[16384];
+	struct sha256 s;
+
+	sha256_init(&s);
+	for (;;) {
+		ssize_t n = io_read_full(fd, chunk, sizeof(chunk));
+
+		if (n < 0)
+			return (int)n;
+		sha256_add(&s, chunk, (size_t)n);
+		if ((size_t)n < sizeof(chunk))
+			break;
+	}
+	sha256_done(&s, digest);
+	sha256_to_hex(digest, ret);
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* child.h - runs a packaged tool (xz, zstd, dpkg-deb, apt-get ...) and waits for it. Bytes go in and
+ * out through files, never through a pipe that could fill up. */
+#ifndef IMAGE_CHILD_H
+#define IMAGE_CHILD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct child {
+	const char *const *argv; /* argv[0] is looked for in PATH; NULL-terminated */
+	const char *dir;         /* working directory, NULL = the caller's */
+	int in_fd;               /* its stdin; -1 = /dev/null. Read from offset 0 on if it is a file */
+	int out_fd;              /* its stdout; -1 = /dev/null */
+	uint64_t max_out;        /* no file it writes gets bigger than this; 0 = no limit */
+};
+
+/* Runs it to its end with LC_ALL=C. 0 only if it exited with 0; else the error holds the tool's own
+ * last words, and the package that has it if it is not installed (-ENOENT). */
+int must_check child_run(const struct child *c, struct err *e);
+
+/* The same with bytes in (may be NULL, 0) and its output in fresh memory with a NUL behind (free()). */
+int must_check child_output(const char *const *argv, const void *in, size_t n_in, size_t max_out, char **ret,
+			    size_t *ret_len, struct err *e);
+
+#endif

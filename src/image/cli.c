@@ -1,0 +1,324 @@
+/* cli.c - the command line of cor-image: commands, options, what is printed. Called by cmd/cor-image.c.
+ * Exit codes: 0, 1 = wrong usage, 2 = the operation failed. */
+#include "image/image.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mark.h"
+#include "image/os.h"
+
+enum { EXIT_USAGE = 1, EXIT_FAILED = 2 };
+
+struct args {
+	struct os_opts os;
+	bool json, quiet;
+	const char *dir; /* of verify and ls */
+};
+
+struct command {
+	const char *name;
+	int (*fn)(const struct args *a, const struct image_env *env, struct err *e);
+	bool takes_dir;   /* one argument is allowed */
+	const char *help; /* one line */
+};
+
+enum opt_id { OPT_PACKAGE = 256, OPT_VMLINUZ, OPT_MODULES, OPT_AGENT, OPT_OUT, OPT_CACHE, OPT_FORCE };
+
+static const struct option options[] = {
+	{ "kernel-package", required_argument, NULL, OPT_PACKAGE },
+	{ "vmlinuz", required_argument, NULL, OPT_VMLINUZ },
+	{ "modules", required_argument, NULL, OPT_MODULES },
+	{ "agent", required_argument, NULL, OPT_AGENT },
+	{ "out", required_argument, NULL, OPT_OUT },
+	{ "cache", required_argument, NULL, OPT_CACHE },
+	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "json", no_argument, NULL, 'j' },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'v' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help_options[] =
+	"\n"
+	"Options of os:\n"
+	"  --out DIR               where kernel and initrd go (default %s)\n"
+	"  --kernel-package DEB    a kernel package: a .deb file, or a name that apt knows\n"
+	"  --vmlinuz F --modules D a kernel file and its /lib/modules/RELEASE directory\n"
+	"                          (default: the newest installed generic kernel, else what\n"
+	"                          " KERNEL_PACKAGE " stands for, downloaded but not installed)\n"
+	"  --agent F               the program that becomes /init (default: cor-agent beside\n"
+	"                          this program, else %s/cor-agent)\n"
+	"  --cache DIR             where downloads are kept (default $XDG_CACHE_HOME/cor,\n"
+	"                          /var/cache/cor for root, else ~/.cache/cor)\n"
+	"  --force                 build even if nothing changed\n"
+	"\n"
+	"Options of all commands:\n"
+	"  --json                  the result as one JSON object on stdout\n"
+	"  -q, --quiet             no progress lines\n"
+	"  -h, --help              this text\n"
+	"  -v, --version           the version\n"
+	"\n"
+	"Exit codes: 0 done, 1 wrong usage, 2 failed.\n";
+
+static int cmd_os(const struct args *a, const struct image_env *env, struct err *e);
+static int cmd_verify(const struct args *a, const struct image_env *env, struct err *e);
+static int cmd_ls(const struct args *a, const struct image_env *env, struct err *e);
+
+static const struct command commands[] = {
+	{ "os", cmd_os, false, "make the kernel and initrd that a container's VM boots from" },
+	{ "ls", cmd_ls, true, "show what a mini-OS consists of" },
+	{ "verify", cmd_verify, true, "read a mini-OS again and compare it with its manifest" },
+};
+
+static void print_help(const struct image_env *env)
+{
+	printf("Usage: cor-image COMMAND [OPTION ...]\n\n"
+	       "Makes and inspects the mini-OS: a stock Linux kernel and an initramfs with Cor's "
+	       "agent.\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		printf("  %-6s %-5s %s\n", commands[i].name, commands[i].takes_dir ? "[DIR]" : "",
+		       commands[i].help);
+	printf(help_options, env->osdir, env->libexecdir);
+}
+
+/* cor-agent beside this program (a build tree), else where it was installed. */
+static char *default_agent(const struct image_env *env)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n > 0) {
+		scoped_free char *beside = NULL;
+
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+		beside = slash ? str_fmt("%.*s/cor-agent", (int)(slash - self), self) : NULL;
+		if (beside && access(beside, R_OK) == 0)
+			return take_ptr(&beside);
+	}
+	return str_fmt("%s/cor-agent", env->libexecdir);
+}
+
+static char *default_cache(void)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+	if (xdg && xdg[0] == '/')
+		return str_fmt("%s/cor", xdg);
+	if (geteuid() == 0 || !home || home[0] != '/')
+		return strdup("/var/cache/cor");
+	return str_fmt("%s/.cache/cor", home);
+}
+
+static void add_file(struct str *s, const char *key, const struct manifest_file *f)
+{
+	str_addf(s, ",\"%s\":{\"size\":%llu,\"sha256\":\"%s\"}", key, (unsigned long long)f->size, f->sha256);
+}
+
+/* {"dir":...,"changed":...,...}; `changed` is left out if NULL. */
+static int print_json(const char *dir, const struct manifest *m, const bool *changed, struct err *e)
+{
+	scoped_str
+	s = { 0 };
+
+	str_add(&s, "{\"dir\":");
+	json_add_string(&s, dir);
+	if (changed)
+		str_addf(&s, ",\"changed\":%s", *changed ? "true" : "false");
+	str_add(&s, ",\"release\":");
+	json_add_string(&s, m->release);
+	str_add(&s, ",\"origin\":");
+	json_add_string(&s, m->origin);
+	add_file(&s, OS_VMLINUX, &m->vmlinux);
+	add_file(&s, OS_INITRD, &m->initrd);
+	add_file(&s, "agent", &m->agent);
+	str_add(&s, ",\"modules\":[");
+	for (size_t i = 0; i < m->modules.n; i++) {
+		scoped_strv
+		part = { 0 };
+
+		strv_split(&part, m->modules.p[i], ' ');
+		if (part.n != 3)
+			return err_set(e, -EBADMSG, "manifest: bad module line '%s'", m->modules.p[i]);
+		str_add(&s, i ? ",{\"name\":" : "{\"name\":");
+		json_add_string(&s, part.p[0]);
+		str_addf(&s, ",\"boot\":%s}", str_eq(part.p[1], "boot") ? "true" : "false");
+	}
+	str_add(&s, "]}\n");
+	if (str_check(&s) < 0)
+		return err_set(e, -ENOMEM, "%m");
+	(void)fwrite(s.p, 1, s.len, stdout);
+	return 0;
+}
+
+static int cmd_os(const struct args *a, const struct image_env *env, struct err *e)
+{
+	uint64_t since = mark_now_ns();
+	scoped_free char *agent = default_agent(env), *cache = default_cache();
+	scoped_manifest m = { 0 };
+	struct os_opts o = a->os;
+	struct ui ui;
+	bool changed;
+	int r;
+
+	if (!agent || !cache)
+		return err_set(e, -ENOMEM, "%m");
+	o.agent = o.agent ? o.agent : agent;
+	o.out = o.out ? o.out : env->osdir;
+	o.kernel.cache = o.kernel.cache ? o.kernel.cache : cache;
+	o.kernel.root = "";
+	ui_init(&ui, a->quiet);
+	r = os_build(&o, &ui, &m, &changed, e);
+	if (r < 0) {
+		ui_abort(&ui);
+		return r;
+	}
+	if (a->json)
+		return print_json(o.out, &m, &changed, e);
+	printf("%s: kernel %s, %zu modules, agent %llu KB: %s (%.1f s)\n", o.out, m.release, m.modules.n,
+	       (unsigned long long)m.agent.size / 1024, changed ? "built" : "nothing changed",
+	       (double)(mark_now_ns() - since) / 1e9);
+	return 0;
+}
+
+static int cmd_verify(const struct args *a, const struct image_env *env, struct err *e)
+{
+	const char *dir = a->dir ? a->dir : env->osdir;
+	scoped_manifest m = { 0 };
+	int r;
+
+	r = os_verify(dir, &m, e);
+	if (r < 0)
+		return r == -ENOENT ? err_wrap(e, "no whole mini-OS in %s ('cor-image os' makes one)", dir)
+				    : r;
+	if (a->json)
+		return print_json(dir, &m, NULL, e);
+	printf("%s: as built: kernel %s, %zu modules\n", dir, m.release, m.modules.n);
+	return 0;
+}
+
+static int cmd_ls(const struct args *a, const struct image_env *env, struct err *e)
+{
+	const char *dir = a->dir ? a->dir : env->osdir;
+	scoped_manifest m = { 0 };
+	int r;
+
+	r = manifest_read(dir, &m, e);
+	if (r < 0)
+		return r == -ENOENT ? err_wrap(e, "no mini-OS in %s ('cor-image os' makes one)", dir) : r;
+	if (a->json)
+		return print_json(dir, &m, NULL, e);
+	printf("directory  %s\nkernel     %s (%s)\n", dir, m.release, m.origin);
+	printf("vmlinux    %llu KB\ninitrd     %llu KB\nagent      %llu KB\n",
+	       (unsigned long long)m.vmlinux.size / 1024, (unsigned long long)m.initrd.size / 1024,
+	       (unsigned long long)m.agent.size / 1024);
+	for (size_t i = 0; i < m.modules.n; i++) {
+		const char *s = m.modules.p[i], *when = strchr(s, ' ');
+
+		printf("module     %.*s%s\n", (int)strcspn(s, " "), s,
+		       when && str_starts(when + 1, "boot") ? " (loaded at boot)" : "");
+	}
+	return 0;
+}
+
+/* 0, 1 = printed help or version, -EINVAL = wrong usage (getopt or we said why). */
+static int parse(int argc, char **argv, const struct image_env *env, struct args *a)
+{
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "jqhv", options, NULL)) != -1) {
+		switch (opt) {
+		case OPT_PACKAGE:
+			a->os.kernel.package = optarg;
+			break;
+		case OPT_VMLINUZ:
+			a->os.kernel.vmlinuz = optarg;
+			break;
+		case OPT_MODULES:
+			a->os.kernel.modules = optarg;
+			break;
+		case OPT_AGENT:
+			a->os.agent = optarg;
+			break;
+		case OPT_OUT:
+			a->os.out = optarg;
+			break;
+		case OPT_CACHE:
+			a->os.kernel.cache = optarg;
+			break;
+		case OPT_FORCE:
+			a->os.force = true;
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'q':
+			a->quiet = true;
+			break;
+		case 'h':
+			print_help(env);
+			return 1;
+		case 'v':
+			printf("cor-image version " COR_VERSION "\n");
+			return 1;
+		default:
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (str_eq(commands[i].name, name))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int usage(const char *problem, const char *what)
+{
+	if (problem)
+		(void)fprintf(stderr, "cor-image: %s%s\n", problem, what);
+	(void)fputs("Try 'cor-image --help'.\n", stderr);
+	return EXIT_USAGE;
+}
+
+int image_cli(int argc, char **argv, const struct image_env *env)
+{
+	const struct command *c;
+	struct args a = { 0 };
+	struct err e = { 0 };
+	int r;
+
+	r = parse(argc, argv, env, &a);
+	if (r != 0)
+		return r < 0 ? usage(NULL, NULL) : 0;
+	if (optind >= argc)
+		return usage("a command is missing", "");
+	c = find_command(argv[optind]);
+	if (!c)
+		return usage("unknown command: ", argv[optind]);
+	if (argc - optind > 2 || (argc - optind == 2 && !c->takes_dir))
+		return usage("too many arguments: ", argv[argc - 1]);
+	a.dir = optind + 1 < argc ? argv[optind + 1] : NULL;
+	if (!a.os.kernel.vmlinuz != !a.os.kernel.modules)
+		return usage("--vmlinuz and --modules belong together", "");
+	if (a.os.kernel.vmlinuz && a.os.kernel.package)
+		return usage("either --kernel-package or --vmlinuz", "");
+	r = c->fn(&a, env, &e);
+	if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+		r = err_set(&e, -EIO, "can't write the result to stdout");
+	if (r < 0) {
+		(void)fprintf(stderr, "cor-image: %s\n", e.msg);
+		return EXIT_FAILED;
+	}
+	return 0;
+}

@@ -1,0 +1,31 @@
+/* elf.h - the few things this builder must know about ELF files: is this a kernel that a hypervisor
+ * can enter directly, and what a module says about itself. Input is untrusted bytes in memory. */
+#ifndef IMAGE_ELF_H
+#define IMAGE_ELF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+bool elf_is(const void *p, size_t n); /* starts as any ELF file does */
+
+/* 0 if the bytes are an x86-64 ELF kernel with a PVH entry point (the Xen note 18, which QEMU and
+ * others need to start a kernel without a boot loader), its segments inside the file. Else -ENOEXEC. */
+int must_check elf_check_kernel(const void *p, size_t n, struct err *e);
+
+/* The .modinfo section of an x86-64 module: KEY=VALUE strings, each with its NUL. Borrowed. */
+struct modinfo {
+	const char *p;
+	size_t n;
+};
+
+int must_check elf_modinfo(const void *p, size_t n, struct modinfo *ret, struct err *e);
+/* The first value of a key, borrowed and NUL-terminated, or NULL. */
+const char *modinfo_get(const struct modinfo *m, const char *key);
+
+/* Length without the signature that `make modules_sign` appends; n if there is none. */
+size_t elf_unsigned_len(const void *p, size_t n);
+
+#endif

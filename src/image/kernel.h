@@ -1,0 +1,37 @@
+/* kernel.h - where the guest's kernel comes from: given files, a package, or the newest stock kernel
+ * of this machine. Nothing is installed; what is downloaded and unpacked stays in a cache. */
+#ifndef IMAGE_KERNEL_H
+#define IMAGE_KERNEL_H
+
+#include "base/err.h"
+#include "image/ui.h"
+
+/* What the metapackage of Debian's generic kernel is called. */
+#define KERNEL_PACKAGE "linux-image-amd64"
+
+struct kernel_opts {
+	const char *package; /* a .deb file (it has a '/' or ends in .deb) or a package's name; or NULL */
+	const char *vmlinuz; /* with modules: given files; or NULL */
+	const char *modules;
+	const char *cache; /* directory for downloads; made when needed */
+	const char *root;  /* where an installed kernel is looked for: "" = this machine */
+};
+
+/* Zero-initialise. */
+struct kernel {
+	char *vmlinuz; /* owned: path of a bzImage or an ELF kernel */
+	char *modules; /* owned: path of its /lib/modules/RELEASE */
+	char *release; /* owned: `uname -r` */
+	char *origin;  /* owned: in words, one line */
+};
+
+void kernel_fini(struct kernel *k); /* idempotent */
+#define scoped_kernel __attribute__((cleanup(kernel_fini))) struct kernel
+
+/* Finds it, downloads and unpacks it if it must. */
+int must_check kernel_find(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e);
+
+/* Whether a release is of Debian's generic flavour: "6.1.0-56-amd64", not cloud, rt or a foreign one. */
+bool kernel_is_generic(const char *release);
+
+#endif
