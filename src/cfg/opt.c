@@ -171,14 +171,14 @@ static void add_range(struct str *to, const struct opt *o)
 	if (!has_min && !o->max)
 		return;
 	if (has_min) {
-		str_add(to, o->max ? " from " : " of at least ");
+		str_add(to, o->max ? ", from " : ", at least ");
 		if (o->min < 0)
 			str_addf(to, "%lld", (long long)o->min);
 		else
 			add_bound(to, o, (uint64_t)o->min);
 	}
 	if (o->max) {
-		str_add(to, has_min ? " to " : " of at most ");
+		str_add(to, has_min ? " to " : ", at most ");
 		add_bound(to, o, o->max);
 	}
 }

@@ -115,6 +115,7 @@ struct opt_args {
 	size_t until; /* in: options end after that many positionals; SIZE_MAX = they may stand anywhere */
 	int used;     /* out: how many arguments were consumed: all of them unless until is 0 */
 	struct opt_strs pos; /* out: the positionals (borrowed texts) */
+	const char *unknown; /* out: the long name that was refused as unknown, or NULL */
 };
 
 /* Parses `--opt value`, `--opt=value`, `-opt value` (one dash, as Go programs send), `-o value`,

@@ -47,25 +47,39 @@ static int set_from(struct args_state *s, const struct opt *o, const char *value
 	return opt_set(s->t, o, value, e);
 }
 
-static int unknown_option(struct args_state *s, const char *name, size_t n, struct err *e)
+static int unknown_long(struct args_state *s, const char *name, size_t n, struct err *e)
 {
 	char *copy = arena_strn(s->t->mem, name, n);
 
 	if (!copy)
 		return err_set(e, -ENOMEM, "command line: %m");
+	s->a->unknown = copy;
 	return opt_unknown(s->t, "option", copy, e);
 }
 
-/* `-b dir`, `-bdir`, `-b=dir`, `-dt`. */
-static int parse_shorts(struct args_state *s, const char *group, struct err *e)
+static int unknown_short(const char *group, char c, struct err *e)
 {
-	for (const char *p = group; *p; p++) {
+	char name[] = { '-', c, '\0' };
+	scoped_str
+	all = { 0 };
+	scoped_str
+	one = { 0 };
+
+	opt_add_quoted(&one, name);
+	opt_add_quoted(&all, group);
+	return err_set(e, -EINVAL, "unknown option %s in %s", one.p ? one.p : "?", all.p ? all.p : "?");
+}
+
+/* `-b dir`, `-bdir`, `-b=dir`, `-dt`; `arg` with its dash. */
+static int parse_shorts(struct args_state *s, const char *arg, struct err *e)
+{
+	for (const char *p = arg + 1; *p; p++) {
 		const struct opt *o = find_short(&s->t->table, *p);
 		const char *value = NULL;
 		int r;
 
 		if (!o)
-			return unknown_option(s, group, strlen(group), e);
+			return unknown_short(arg, *p, e);
 		if (p[1] && (opt_takes_value(o) || p[1] == '='))
 			value = p + 1 + (p[1] == '=');
 		r = set_from(s, o, value, e);
@@ -84,8 +98,8 @@ static int parse_option(struct args_state *s, const char *arg, struct err *e)
 	if (o)
 		return set_from(s, o, name[n] ? name + n + 1 : NULL, e);
 	if (arg[1] != '-')
-		return parse_shorts(s, name, e);
-	return unknown_option(s, name, n, e);
+		return parse_shorts(s, arg, e);
+	return unknown_long(s, name, n, e);
 }
 
 static int take_positional(struct args_state *s, const char *arg, struct err *e)

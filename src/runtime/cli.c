@@ -115,6 +115,9 @@ static int parse_verb(struct cli *c, int argc, char *const *argv, struct err *e)
 	struct opt_args a = { .argc = argc, .argv = argv, .until = c->verb->until };
 	int r = opt_parse_args(&t, &a, e);
 
+	if (r < 0 && a.unknown && opt_find(&cli_global_opts, a.unknown))
+		return err_set(e, r, "%s: option --%s stands before the command: cor --%s ... %s",
+			       c->verb->name, a.unknown, a.unknown, c->verb->name);
 	if (r < 0) {
 		(void)err_wrap(e, "%s", c->verb->name);
 		return r;
