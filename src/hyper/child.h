@@ -1,0 +1,31 @@
+/* child.h - starts a hypervisor's process with exactly the fds it is to have.
+ *
+ * Called by the drivers, on the monitor's thread. The child stays in the caller's process group,
+ * session, namespaces and cgroup: the monitor has a session of its own and takes the VM with it. */
+#ifndef HYPER_CHILD_H
+#define HYPER_CHILD_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define HV_CHILD_FDS 8
+
+struct hv_child {
+	const char *path;   /* executable, no PATH look-up */
+	const char *remedy; /* what to do if it is missing; for the error text */
+	char *const *argv;
+	int fds[HV_CHILD_FDS]; /* fds[i] becomes the child's fd i */
+	size_t n_fds;          /* at least 3 */
+};
+
+/* Forks and execs. The child has default signal dispositions, an empty signal mask, a fixed
+ * environment, / as its directory, its soft limit of open files raised to the hard one, no other fds, and
+ * dies with the caller's thread (SIGKILL). Returns when the exec has happened, or its error. */
+int must_check hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret_pidfd, struct err *e);
+
+/* SIGKILL through the pidfd; a process that has ended already is fine. */
+void hv_child_kill(int pidfd);
+
+#endif

@@ -1,0 +1,187 @@
+/* qemu.c - the QEMU driver: one process, three sockets (agent, console, QMP) and a pipe for its words.
+ *
+ * Called through struct hv_ops on the monitor's thread. Trusts: the vmcfg. Distrusts: what QEMU writes.
+ * Never: waits for the guest, or lets QEMU outlive the caller. */
+#include "hyper/qemu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hyper/child.h"
+#include "hyper/qmp.h"
+#include "sys/proc.h"
+
+#define WHY_MAX 2048 /* unread words of QEMU that why() adds */
+
+struct qemu {
+	struct qmp qmp;
+};
+
+static int pair(int *ret_ours, int *ret_theirs)
+{
+	int p[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p) < 0)
+		return -errno;
+	*ret_ours = p[0];
+	*ret_theirs = p[1];
+	return 0;
+}
+
+/* Both ends of every channel; `theirs` is indexed by the child's fd number. */
+static int open_channels(struct hv *hv, struct qemu *q, int theirs[QEMU_FD_N])
+{
+	int qmp = -1, p[2], r;
+
+	theirs[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (theirs[0] < 0)
+		return -errno;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	hv->log_fd = p[0];
+	theirs[1] = p[1];
+	theirs[2] = fcntl(p[1], F_DUPFD_CLOEXEC, 3);
+	if (theirs[2] < 0)
+		return -errno;
+	r = pair(&hv->agent_fd, &theirs[QEMU_FD_AGENT]);
+	if (r == 0)
+		r = pair(&hv->console_fd, &theirs[QEMU_FD_CONSOLE]);
+	if (r == 0)
+		r = pair(&qmp, &theirs[QEMU_FD_QMP]);
+	if (r == 0)
+		qmp_init(&q->qmp, qmp);
+	return r;
+}
+
+/* Ours are read by a loop that must never wait for QEMU. */
+static int set_nonblocking(const struct hv *hv)
+{
+	const int fds[] = { hv->agent_fd, hv->console_fd, hv->log_fd };
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		if (fcntl(fds[i], F_SETFL, O_NONBLOCK) < 0)
+			return -errno;
+	return 0;
+}
+
+static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], struct err *e)
+{
+	struct hv_child c = { .path = cfg->hypervisor_path,
+			      .remedy = "install QEMU (Debian: apt install qemu-system-x86), or set "
+					"vm.hypervisor.path to where it is",
+			      .n_fds = QEMU_FD_N };
+	scoped_strv
+	args = { 0 };
+	int r;
+
+	r = qemu_args(cfg, &args, e);
+	if (r < 0)
+		return r;
+	c.argv = args.p;
+	memcpy(c.fds, theirs, sizeof c.fds[0] * QEMU_FD_N);
+	return hv_child_start(&c, &hv->pid, &hv->pidfd, e);
+}
+
+static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
+{
+	int theirs[QEMU_FD_N];
+	struct qemu *q;
+	int r;
+
+	if (hv->priv)
+		return err_set(e, -EALREADY, "the hypervisor was started before");
+	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
+		theirs[i] = -1;
+	q = calloc(1, sizeof *q);
+	if (!q)
+		return err_set(e, -ENOMEM, "out of memory");
+	q->qmp.fd = -1;
+	hv->priv = q;
+	r = open_channels(hv, q, theirs);
+	if (r == 0)
+		r = set_nonblocking(hv);
+	if (r < 0)
+		(void)err_set(e, r, "channels to the hypervisor: %m");
+	else
+		r = run(hv, cfg, theirs, e);
+	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
+		scope_close(&theirs[i]);
+	return r;
+}
+
+static int command(struct hv *hv, const char *name, struct err *e)
+{
+	struct qemu *q = hv->priv;
+
+	if (!q || hv->pid < 0)
+		return err_set(e, -ESRCH, "the hypervisor does not run");
+	return qmp_command(&q->qmp, name, HV_TIMEOUT_MS, e);
+}
+
+static int qemu_pause(struct hv *hv, struct err *e)
+{
+	return command(hv, "stop", e);
+}
+
+static int qemu_resume(struct hv *hv, struct err *e)
+{
+	return command(hv, "cont", e);
+}
+
+static void qemu_stop(struct hv *hv)
+{
+	if (hv->pid > 0)
+		hv_child_kill(hv->pidfd);
+}
+
+/* What is left in the log pipe; the caller has usually read it. */
+static void add_last_words(const struct hv *hv, struct str *to)
+{
+	char text[WHY_MAX];
+	ssize_t n;
+
+	if (hv->log_fd < 0)
+		return;
+	n = read(hv->log_fd, text, sizeof text);
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+		n--;
+	if (n <= 0)
+		return;
+	str_add(to, ": ");
+	str_add_escaped(to, text, (size_t)n);
+}
+
+static void qemu_why(struct hv *hv, int wait_status, struct str *to)
+{
+	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) {
+		str_add(to, "the virtual machine ended (the guest reset or powered off)");
+	} else {
+		str_add(to, "QEMU ");
+		proc_status_text(wait_status, to);
+	}
+	add_last_words(hv, to);
+}
+
+static void qemu_fini(struct hv *hv)
+{
+	struct qemu *q = hv->priv;
+
+	if (q)
+		qmp_fini(&q->qmp);
+	free(q);
+	hv->priv = NULL;
+}
+
+const struct hv_ops qemu_ops = {
+	.name = "qemu",
+	.start = qemu_start,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
+	.stop = qemu_stop,
+	.why = qemu_why,
+	.fini = qemu_fini,
+};

@@ -1,0 +1,20 @@
+/* qemu.h - the driver for the distribution's QEMU, with KVM or software emulation (TCG).
+ *
+ * Monitor only; others see struct hv. qemu_args() is apart so that a test can hold every argument
+ * against a list. */
+#ifndef HYPER_QEMU_H
+#define HYPER_QEMU_H
+
+#include "base/str.h"
+#include "hyper/hyper.h"
+
+extern const struct hv_ops qemu_ops;
+
+/* The fds that QEMU finds open beside stdio; the arguments name them. */
+enum qemu_fd { QEMU_FD_AGENT = 3, QEMU_FD_CONSOLE, QEMU_FD_QMP, QEMU_FD_N };
+
+/* Appends QEMU's whole argv. -EINVAL with a text for a value that no machine can have. docs/machine.md
+ * says what each argument is for. */
+int must_check qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e);
+
+#endif

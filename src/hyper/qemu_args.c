@@ -1,0 +1,110 @@
+/* qemu_args.c - a vmcfg as QEMU's argument list.
+ *
+ * Called by qemu.c and its test. Trusts the paths, which the caller checked; QEMU parses what it gets,
+ * so a comma in a value is doubled where QEMU would end the value there. What each argument bought, in
+ * milliseconds, is in docs/machine.md. */
+#include <errno.h>
+
+#include "hyper/qemu.h"
+
+#define MIB (1u << 20)
+
+/* The same for every machine. */
+static const char *const fixed[] = {
+	"-nodefaults", "-no-user-config",
+	"-no-reboot", /* a reset, also by a panic, ends QEMU */
+	"-display",    "none",
+	"-bios",       "qboot.rom",
+	"-sandbox",    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+};
+
+static const char machine[] =
+	"q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,"
+	"dump-guest-core=off,mem-merge=off,memory-backend=mem";
+
+static const char *const devices[] = {
+	"-chardev", "socket,id=qmp,fd=5",
+	"-mon",     "chardev=qmp,mode=control",
+	"-chardev", "socket,id=console,fd=4",
+	"-device",  "isa-serial,chardev=console",
+	"-chardev", "socket,id=agent,fd=3",
+	"-device",  "virtio-serial-pci,max_ports=2,vectors=0",
+	"-device",  "virtserialport,chardev=agent,name=cor.agent,nr=1",
+	"-device",  "virtio-9p-pci,fsdev=share,mount_tag=cor",
+};
+_Static_assert(QEMU_FD_AGENT == 3 && QEMU_FD_CONSOLE == 4 && QEMU_FD_QMP == 5, "named in devices[]");
+
+/* "key=value" with the commas of the value doubled. */
+static void add_option(struct strv *to, const char *head, const char *value)
+{
+	scoped_str
+	s = { 0 };
+
+	str_add(&s, head);
+	for (; *value; value++) {
+		if (*value == ',')
+			str_addc(&s, ',');
+		str_addc(&s, *value);
+	}
+	strv_add_take(to, str_take(&s));
+}
+
+static void add_all(struct strv *to, const char *const *args, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		strv_add(to, args[i]);
+}
+
+static void add_cpu(const struct vmcfg *cfg, struct strv *to)
+{
+	strv_add(to, "-accel");
+	strv_add(to, cfg->kvm ? "kvm" : "tcg,tb-size=64");
+	strv_add(to, "-cpu");
+	strv_add(to, cfg->kvm ? "host" : "max");
+	strv_add(to, "-smp");
+	strv_addf(to, "%u", cfg->vcpus);
+}
+
+static int check(const struct vmcfg *cfg, struct err *e)
+{
+	if (!cfg->hypervisor_path || !cfg->kernel || !cfg->initrd || !cfg->cmdline || !cfg->share)
+		return err_set(e, -EINVAL, "machine: a path is missing in the plan");
+	if (cfg->memory < MIB || cfg->memory % MIB != 0)
+		return err_set(e, -EINVAL, "machine: %llu bytes of memory: not a multiple of 1 MiB",
+			       (unsigned long long)cfg->memory);
+	if (cfg->vcpus < 1)
+		return err_set(e, -EINVAL, "machine: no vCPU");
+	return 0;
+}
+
+int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
+{
+	int r;
+
+	r = check(cfg, e);
+	if (r < 0)
+		return r;
+	strv_add(to, cfg->hypervisor_path);
+	add_all(to, fixed, ARRAY_LEN(fixed));
+	strv_add(to, "-machine");
+	strv_add(to, machine);
+	add_cpu(cfg, to);
+	strv_add(to, "-m");
+	strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
+	strv_add(to, "-object");
+	strv_addf(to, "memory-backend-memfd,id=mem,size=%lluM,share=on",
+		  (unsigned long long)(cfg->memory / MIB));
+	strv_add(to, "-kernel");
+	strv_add(to, cfg->kernel);
+	strv_add(to, "-initrd");
+	strv_add(to, cfg->initrd);
+	strv_add(to, "-append");
+	strv_add(to, cfg->cmdline);
+	strv_add(to, "-fsdev");
+	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
+	add_all(to, devices, ARRAY_LEN(devices));
+	for (size_t i = 0; i < cfg->hypervisor_params.n; i++)
+		strv_add(to, cfg->hypervisor_params.p[i]);
+	r = strv_check(to);
+	return r < 0 ? err_set(e, r, "out of memory") : 0;
+}
