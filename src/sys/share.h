@@ -27,9 +27,10 @@ struct share_bind {
 };
 
 struct share {
-	const char *dir;  /* an existing directory, absolute: STATE_DIR/share */
-	const char *root; /* container root, absolute, without symlinks */
-	bool root_readonly;
+	const char *dir;    /* an existing directory, absolute: STATE_DIR/share */
+	const char *root;   /* container root, absolute, without symlinks */
+	bool root_readonly; /* the guest can't write to it, whatever its kernel does. The binds' mount
+			       points are made before, those of other mounts by the caller: mnt_place() */
 	const struct share_bind *binds;
 	size_t n_binds;
 };
@@ -43,13 +44,15 @@ int must_check share_isolate(struct err *e);
 int must_check share_assemble(const struct share *s, struct err *e);
 
 enum share_view_flags {
-	SHARE_VIEW_PROC = 1, /* mount the caller's /proc at /proc if the root has such a directory */
+	SHARE_VIEW_PROC = 1,     /* mount the caller's /proc at /proc if the root has such a directory */
+	SHARE_VIEW_READONLY = 2, /* the root is read-only in the view: no mount point is made */
 };
 
 /* Puts the caller into a second mount namespace whose / is the share's root with the binds at their
- * destinations (resolved inside the root; a missing mount point is made when the root is writable,
- * else that bind is left out), and its working directory to /. Needs the assembled share. Host
- * paths can't be reached afterwards: open what is needed before. */
+ * destinations, and its working directory to /. A destination that can't be used (missing in a
+ * read-only root, a file where a directory is needed) leaves that bind out: the guest's agent is the one to
+ * report it. Needs the assembled share. Host paths can't be reached afterwards: open what is
+ * needed before. */
 int must_check share_enter_view(const struct share *s, unsigned flags, struct err *e);
 
 #endif

@@ -1,0 +1,723 @@
+/* cgroup.c - where a container's host cgroup is, making it, storing it. Limits are in cgroup_limits.c,
+ * the end in cgroup_end.c, systemd's scopes in cgroup_systemd.c.
+ * Called by the runtime's verbs. Trusts: mountinfo and cgroupfs. Distrusts: linux.cgroupsPath.
+ * Never: makes or removes anything above the mount point of a hierarchy. */
+#include "sys/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/num.h"
+#include "sys/cgroup_impl.h"
+
+#define CGROUP_FILE_MAX (1u << 20)
+#define MOUNTINFO_MAX   (8u << 20)
+#define CGROUP_OWN      "/cor" /* where containers without an absolute cgroupsPath are */
+#define MKDIR_TRIES     100    /* each lost race needs another container's end in between */
+
+static const char *const kind_names[] = { "none", "v1", "hybrid", "v2" };
+
+const char *cgroup_kind_name(enum cgroup_kind kind)
+{
+	return (unsigned)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "?";
+}
+
+/* --- hierarchies --- */
+
+void cgroup_layout_fini(struct cgroup_layout *l)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++) {
+		free(l->hiers[i].controllers);
+		free(l->hiers[i].mount);
+	}
+	free(l->hiers);
+	*l = (struct cgroup_layout){ 0 };
+}
+
+static bool is_octal(char c)
+{
+	return c >= '0' && c <= '7';
+}
+
+/* mountinfo writes blanks, tabs, newlines and backslashes as \ooo. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && is_octal(s[1]) && is_octal(s[2]) && is_octal(s[3])) {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+/* Is `word` one of the comma-separated `list`? */
+static bool list_has(const char *list, const char *word)
+{
+	size_t len = strlen(word), part;
+
+	for (; *list; list += part + (list[part] == ',')) {
+		part = strcspn(list, ",");
+		if (part == len && strncmp(list, word, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The controllers among the options of a v1 superblock. */
+static void add_controllers(struct str *to, const char *options)
+{
+	static const char *const others[] = { "rw",        "ro",       "xattr",          "noprefix",
+					      "none",      "seclabel", "clone_children", "cpuset_v2_mode",
+					      "nsdelegate" };
+	scoped_strv
+	parts = { 0 };
+	size_t i, j;
+
+	strv_split(&parts, options, ',');
+	to->oom |= strv_check(&parts) < 0;
+	for (i = 0; i < parts.n; i++) {
+		for (j = 0; j < ARRAY_LEN(others) && !str_eq(parts.p[i], others[j]);)
+			j++;
+		if (j == ARRAY_LEN(others) && !str_starts(parts.p[i], "release_agent="))
+			str_addf(to, "%s%s", to->len ? "," : "", parts.p[i]);
+	}
+}
+
+/* What the root of the v2 hierarchy offers, comma-separated; nothing if it can't be read. */
+static void add_v2_controllers(struct str *to, const char *mount)
+{
+	scoped_free char *path = str_fmt("%s/cgroup.controllers", mount);
+	scoped_free char *text = NULL;
+	size_t len, i;
+
+	if (!path) {
+		to->oom = true;
+		return;
+	}
+	if (io_read_file_at(AT_FDCWD, path, CGROUP_FILE_MAX, &text, &len) < 0)
+		return;
+	while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		text[--len] = '\0';
+	for (i = 0; i < len; i++)
+		str_addc(to, (char)(text[i] == ' ' ? ',' : text[i]));
+}
+
+/* One line of mountinfo that is a cgroup mount, cut into what matters. Borrows from the line. */
+struct mount_line {
+	char *dev, *root, *mount, *type, *options;
+};
+
+static bool cut_line(char *line, struct mount_line *ret)
+{
+	char *word[6], *tail = strstr(line, " - "), *save = NULL;
+	size_t i;
+
+	if (!tail)
+		return false;
+	*tail = '\0';
+	tail += 3;
+	for (i = 0; i < 6; i++) {
+		word[i] = strtok_r(i ? NULL : line, " ", &save);
+		if (!word[i])
+			return false;
+	}
+	*ret = (struct mount_line){ .dev = word[2], .root = word[3], .mount = word[4] };
+	ret->type = strtok_r(tail, " ", &save);
+	(void)strtok_r(NULL, " ", &save); /* the source: any text */
+	ret->options = strtok_r(NULL, " ", &save);
+	return ret->type && ret->options && str_starts(ret->type, "cgroup");
+}
+
+/* What is known of each hierarchy while mountinfo is read. */
+struct seen {
+	char *dev;
+	size_t root_len;
+};
+
+struct scan {
+	struct cgroup_layout l;
+	struct seen *seen;
+};
+
+static void scan_fini(struct scan *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->l.n; i++)
+		free(s->seen[i].dev);
+	free(s->seen);
+	cgroup_layout_fini(&s->l);
+}
+
+static int scan_grow(struct scan *s)
+{
+	struct cgroup_hier *hiers = realloc(s->l.hiers, (s->l.n + 1) * sizeof *hiers);
+	struct seen *seen;
+
+	if (!hiers)
+		return -ENOMEM;
+	s->l.hiers = hiers;
+	seen = realloc(s->seen, (s->l.n + 1) * sizeof *seen);
+	if (!seen)
+		return -ENOMEM;
+	s->seen = seen;
+	hiers[s->l.n] = (struct cgroup_hier){ 0 };
+	seen[s->l.n] = (struct seen){ 0 };
+	s->l.n++;
+	return 0;
+}
+
+/* A hierarchy that is mounted more than once counts where most of it can be seen. */
+static int scan_mount(struct scan *s, const struct mount_line *m)
+{
+	scoped_str
+	controllers = { 0 };
+	scoped_free char *mount = strdup(m->mount);
+	scoped_free char *dev = strdup(m->dev);
+	size_t i;
+	int r = 0;
+
+	if (!mount || !dev)
+		return -ENOMEM;
+	for (i = 0; i < s->l.n && !str_eq(s->seen[i].dev, m->dev);)
+		i++;
+	if (i < s->l.n && s->seen[i].root_len <= strlen(m->root))
+		return 0;
+	if (str_eq(m->type, "cgroup2"))
+		add_v2_controllers(&controllers, mount);
+	else
+		add_controllers(&controllers, m->options);
+	if (i == s->l.n)
+		r = scan_grow(s);
+	if (r < 0)
+		return r;
+	free(s->seen[i].dev);
+	free(s->l.hiers[i].mount);
+	free(s->l.hiers[i].controllers);
+	s->seen[i] = (struct seen){ .dev = take_ptr(&dev), .root_len = strlen(m->root) };
+	s->l.hiers[i].v2 = str_eq(m->type, "cgroup2");
+	s->l.hiers[i].mount = take_ptr(&mount);
+	s->l.hiers[i].controllers = str_take(&controllers);
+	return s->l.hiers[i].controllers ? 0 : -ENOMEM;
+}
+
+static int scan_lines(struct scan *s, char *text)
+{
+	struct mount_line m;
+	char *line, *save = NULL;
+	int r;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (!cut_line(line, &m))
+			continue;
+		unescape(m.mount);
+		r = scan_mount(s, &m);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The v2 hierarchy goes first: cgroup.kill there ends everything at once. */
+static void sort_layout(struct cgroup_layout *l)
+{
+	struct cgroup_hier v2;
+	size_t i;
+
+	l->kind = l->n ? CGROUP_V1 : CGROUP_NONE;
+	for (i = 0; i < l->n && !l->hiers[i].v2;)
+		i++;
+	if (i == l->n)
+		return;
+	v2 = l->hiers[i];
+	memmove(&l->hiers[1], &l->hiers[0], i * sizeof v2);
+	l->hiers[0] = v2;
+	l->kind = l->n == 1 ? CGROUP_V2 : CGROUP_HYBRID;
+}
+
+int cgroup_layout_parse(const char *mountinfo, struct cgroup_layout *ret)
+{
+	__attribute__((cleanup(scan_fini))) struct scan s = { 0 };
+	scoped_free char *copy = strdup(mountinfo);
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	r = scan_lines(&s, copy);
+	if (r < 0)
+		return r;
+	*ret = s.l;
+	s.l.hiers = NULL; /* moved out; scan_fini() still frees what `seen` holds */
+	sort_layout(ret);
+	return 0;
+}
+
+int cgroup_layout_read(struct cgroup_layout *ret)
+{
+	scoped_free char *text = NULL;
+	size_t len;
+	int r = io_read_file_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, &len);
+
+	if (r < 0)
+		return r;
+	return cgroup_layout_parse(text, ret);
+}
+
+bool cgroup_layout_has(const struct cgroup_layout *l, const char *controller)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (list_has(l->hiers[i].controllers, controller))
+			return true;
+	return false;
+}
+
+bool cgroup_dir_has(const struct cgroup_dir *d, const char *controller)
+{
+	return list_has(d->controllers, controller);
+}
+
+const struct cgroup_dir *cgroup_dir_for(const struct cgroup *c, const char *controller)
+{
+	size_t i;
+
+	for (i = c->n; i-- > 0;) /* v1 before v2, which is the first */
+		if (cgroup_dir_has(&c->dirs[i], controller))
+			return &c->dirs[i];
+	return NULL;
+}
+
+/* --- where --- */
+
+static void dir_fini(struct cgroup_dir *d)
+{
+	free(d->controllers);
+	free(d->path);
+	*d = (struct cgroup_dir){ 0 };
+}
+
+void cgroup_fini(struct cgroup *c)
+{
+	size_t i;
+
+	cgroup_settled(c);
+	for (i = 0; i < c->n; i++)
+		dir_fini(&c->dirs[i]);
+	free(c->dirs);
+	free(c->unit);
+	free(c->slice);
+	*c = (struct cgroup){ 0 };
+}
+
+/* The directory inside each hierarchy, for cgroupfs. */
+static int plan_fs(const char *path, const char *id, char **ret, struct err *e)
+{
+	scoped_free char *full = NULL;
+	scoped_free char *clean = NULL;
+	scoped_strv
+	parts = { 0 };
+	const char *p;
+
+	if (!path || !*path)
+		full = str_fmt("%s/%s", CGROUP_OWN, id);
+	else
+		full = str_fmt("%s%s", path[0] == '/' ? "" : CGROUP_OWN "/", path);
+	if (!full)
+		return err_set(e, -ENOMEM, "linux.cgroupsPath: %m");
+	for (p = full; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return err_set(e, -EINVAL, "linux.cgroupsPath: it holds a control character");
+	strv_split(&parts, full, '/');
+	if (strv_has(&parts, ".."))
+		return err_set(e, -EINVAL, "linux.cgroupsPath \"%s\": \"..\" is not allowed", path);
+	clean = str_clean_path(full);
+	if (!clean || strv_check(&parts) < 0)
+		return err_set(e, -ENOMEM, "linux.cgroupsPath: %m");
+	if (str_eq(clean, "/"))
+		return err_set(e, -EINVAL,
+			       "linux.cgroupsPath \"%s\": this is the root of all cgroups; name one of the "
+			       "container's own",
+			       path);
+	*ret = take_ptr(&clean);
+	return 0;
+}
+
+static int plan_dirs(const struct cgroup_layout *l, const char *dir, struct cgroup *c)
+{
+	struct cgroup_dir *d;
+	size_t i;
+
+	c->dirs = calloc(l->n ? l->n : 1, sizeof *c->dirs);
+	if (!c->dirs)
+		return -ENOMEM;
+	for (i = 0; i < l->n; i++) {
+		d = &c->dirs[i];
+		c->n = i + 1;
+		d->v2 = l->hiers[i].v2;
+		d->base = strlen(l->hiers[i].mount);
+		d->controllers = strdup(l->hiers[i].controllers);
+		d->path = str_fmt("%s%s", l->hiers[i].mount, dir);
+		if (!d->controllers || !d->path)
+			return -ENOMEM;
+		d->keep = strlen(d->path);
+	}
+	return 0;
+}
+
+int cgroup_plan(const struct cgroup_layout *l, enum cgroup_manager manager, const char *path, const char *id,
+		struct cgroup *ret, struct err *e)
+{
+	__attribute__((cleanup(cgroup_fini))) struct cgroup c = { .manager = manager };
+	scoped_free char *dir = NULL;
+	int r = 0;
+
+	switch (manager) {
+	case CGROUP_FS:
+		r = plan_fs(path, id, &dir, e);
+		break;
+	case CGROUP_SYSTEMD:
+		r = cgroup_systemd_plan(path, id, &c, &dir, e);
+		break;
+	case CGROUP_DISABLED:
+		break;
+	case CGROUP_MANAGER_N:
+		return err_set(e, -EINVAL, "cgroup manager: unknown");
+	}
+	if (r < 0)
+		return r;
+	if (dir && plan_dirs(l, dir, &c) < 0)
+		return err_set(e, -ENOMEM, "cgroup: %m");
+	*ret = c;
+	c = (struct cgroup){ 0 };
+	return 0;
+}
+
+/* --- making --- */
+
+static int read_text(const char *dir, const char *file, char **ret)
+{
+	scoped_free char *path = str_fmt("%s/%s", dir, file);
+	size_t len;
+
+	if (!path)
+		return -ENOMEM;
+	return io_read_file_at(AT_FDCWD, path, CGROUP_FILE_MAX, ret, &len);
+}
+
+static int write_text(const char *dir, const char *file, const char *text)
+{
+	scoped_free char *path = str_fmt("%s/%s", dir, file);
+
+	if (!path)
+		return -ENOMEM;
+	return io_write_existing_at(AT_FDCWD, path, text);
+}
+
+/* A new v1 cpuset has no CPU and no memory node, and nothing can run in it: it gets its parent's. */
+static int inherit_cpuset(const char *parent, const char *dir)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_LEN(files); i++) {
+		scoped_free char *own = NULL;
+		scoped_free char *text = NULL;
+
+		r = read_text(dir, files[i], &own);
+		if (r < 0)
+			return r;
+		if (*own && *own != '\n')
+			continue;
+		r = read_text(parent, files[i], &text);
+		if (r == 0)
+			r = write_text(dir, files[i], text);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Hands the hierarchy's controllers down to the children of `dir`, as far as the kernel allows: a
+ * controller that is not there afterwards is noticed when a limit needs it. */
+static int enable_controllers(const char *dir, const char *controllers)
+{
+	scoped_strv
+	names = { 0 };
+	size_t i;
+	int r;
+
+	strv_split(&names, controllers, ',');
+	for (i = 0; i < names.n; i++) {
+		scoped_free char *text = str_fmt("+%s", names.p[i]);
+
+		if (!text)
+			return -ENOMEM;
+		if (!*names.p[i])
+			continue;
+		r = write_text(dir, "cgroup.subtree_control", text);
+		if (r == -ENOMEM)
+			return r;
+	}
+	return strv_check(&names);
+}
+
+/* One level: `path` below `parent`, which exists. */
+static int make_level(const struct cgroup_dir *d, const char *parent, const char *path)
+{
+	int r;
+
+	if (d->v2) {
+		r = enable_controllers(parent, d->controllers);
+		if (r < 0)
+			return r;
+	}
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	return cgroup_dir_has(d, "cpuset") && !d->v2 ? inherit_cpuset(parent, path) : 0;
+}
+
+/* All levels from the mount point down; remembers in d->keep what was there. */
+static int make_levels(struct cgroup_dir *d)
+{
+	size_t end = d->base, next;
+	struct stat st;
+	int r;
+
+	while (d->path[end]) {
+		scoped_free char *parent = strndup(d->path, end);
+		scoped_free char *path = NULL;
+
+		next = end + 1 + strcspn(d->path + end + 1, "/");
+		path = strndup(d->path, next);
+		if (!parent || !path)
+			return -ENOMEM;
+		if (stat(path, &st) < 0 && errno == ENOENT)
+			d->keep = (size_t)num_min(d->keep, end);
+		r = make_level(d, parent, path);
+		if (r < 0)
+			return r;
+		end = next;
+	}
+	return 0;
+}
+
+/* The container's cgroup is emptied by SIGKILL in the end, so nobody else may live in it. */
+static int refuse_populated(const struct cgroup *c, const struct cgroup_dir *d, struct err *e)
+{
+	scoped_free char *procs = NULL;
+	int r;
+
+	if (c->placeholder)
+		return 0; /* the new scope: it holds our placeholder, and systemd made sure it is new */
+	r = read_text(d->path, "cgroup.procs", &procs);
+	if (r < 0)
+		return err_set(e, r, "cgroup %s: cgroup.procs: %m", d->path);
+	if (*procs)
+		return err_set(e, -EBUSY,
+			       "cgroup %s: it holds processes already; linux.cgroupsPath must "
+			       "name a cgroup of the container's own",
+			       d->path);
+	return 0;
+}
+
+static int make_dir(const struct cgroup *c, struct cgroup_dir *d, struct err *e)
+{
+	int tries, r = -ENOENT;
+
+	/* Another container's end may take an empty parent away between two levels: begin again. */
+	for (tries = 0; r == -ENOENT && tries < MKDIR_TRIES; tries++)
+		r = make_levels(d);
+	if (r < 0)
+		return err_set(e, r, "cgroup %s: %m", d->path);
+	return refuse_populated(c, d, e);
+}
+
+/* Leaves out dirs[i], which can't be made: an error if a limit needs it, a warning if not. */
+static int leave_out(struct cgroup *c, size_t i, const struct cgroup_limits *l, struct strv *warnings,
+		     struct err *e)
+{
+	struct cgroup_dir *d = &c->dirs[i];
+	const char *field, *controller;
+
+	if (cgroup_limits_need(l, d, &field, &controller))
+		return err_wrap(e, "%s: the %s controller can't be used", field, controller);
+	strv_addf(warnings, "%s; going on without it", e ? e->msg : d->path);
+	dir_fini(d);
+	memmove(d, d + 1, (c->n - i - 1) * sizeof *d);
+	c->n--;
+	return 0;
+}
+
+static bool is_no_right(int r)
+{
+	return r == -EACCES || r == -EPERM || r == -EROFS || r == -ENOENT;
+}
+
+static int create(struct cgroup *c, const struct cgroup_limits *l, struct strv *warnings, struct err *e)
+{
+	struct err local = { 0 };
+	size_t i = 0;
+	int r;
+
+	while (i < c->n) {
+		r = make_dir(c, &c->dirs[i], &local);
+		if (r == 0) {
+			i++;
+			continue;
+		}
+		r = is_no_right(r) ? leave_out(c, i, l, warnings, &local) : r;
+		if (r < 0)
+			return err_set(e, r, "%s", local.msg);
+	}
+	return cgroup_apply(c, l, e);
+}
+
+int cgroup_create(struct cgroup *c, const struct cgroup_limits *limits, struct strv *warnings, struct err *e)
+{
+	int r = 0;
+
+	if (c->manager == CGROUP_DISABLED)
+		return 0;
+	if (c->manager == CGROUP_SYSTEMD)
+		r = cgroup_systemd_start(c, limits, e);
+	if (r < 0)
+		return r;
+	r = create(c, limits, warnings, e);
+	if (r < 0) {
+		cgroup_settled(c);
+		may_fail(cgroup_undo(c)); /* the first error is the one to report */
+	}
+	return r;
+}
+
+void cgroup_procs(const struct cgroup *c, struct strv *to)
+{
+	size_t i;
+
+	for (i = 0; i < c->n; i++)
+		strv_addf(to, "%s/cgroup.procs", c->dirs[i].path);
+}
+
+/* --- storing: a header line, then one line per directory --- */
+
+static const char *const manager_names[] = { "cgroupfs", "systemd", "disabled" };
+
+int cgroup_encode(const struct cgroup *c, struct strv *to)
+{
+	const struct cgroup_dir *d;
+	size_t i;
+
+	strv_addf(to, "%s %s %s", manager_names[c->manager], c->slice ? c->slice : "-",
+		  c->unit ? c->unit : "-");
+	for (i = 0; i < c->n; i++) {
+		d = &c->dirs[i];
+		strv_addf(to, "%s %zu %zu %s %s", d->v2 ? "v2" : "v1", d->base, d->keep,
+			  *d->controllers ? d->controllers : "-", d->path);
+	}
+	return strv_check(to);
+}
+
+/* Cuts `line` at blanks into n words; the last one is all that is left. */
+static bool cut_words(char *line, char **word, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		word[i] = line;
+		line += i + 1 < n ? strcspn(line, " ") : strlen(line);
+		if (line == word[i])
+			return false;
+		if (*line)
+			*line++ = '\0';
+		else if (i + 1 < n)
+			return false;
+	}
+	return true;
+}
+
+static int decode_word(const char *word, char **ret)
+{
+	if (str_eq(word, "-"))
+		return 0;
+	*ret = strdup(word);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int decode_head(char *line, struct cgroup *c)
+{
+	char *word[3];
+	int m;
+
+	if (!cut_words(line, word, ARRAY_LEN(word)))
+		return -EBADMSG;
+	for (m = 0; m < CGROUP_MANAGER_N && !str_eq(word[0], manager_names[m]);)
+		m++;
+	if (m == CGROUP_MANAGER_N)
+		return -EBADMSG;
+	c->manager = (enum cgroup_manager)m;
+	if (decode_word(word[1], &c->slice) < 0 || decode_word(word[2], &c->unit) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int decode_dir(char *line, struct cgroup_dir *d)
+{
+	uint64_t base, keep;
+	size_t len;
+	char *word[5];
+
+	if (!cut_words(line, word, ARRAY_LEN(word)) || (!str_eq(word[0], "v1") && !str_eq(word[0], "v2")))
+		return -EBADMSG;
+	len = strlen(word[4]);
+	if (num_parse_u64_max(word[1], len, &base) < 0 || num_parse_u64_max(word[2], len, &keep) < 0 ||
+	    keep < base || word[4][0] != '/' || word[4][base] != '/')
+		return -EBADMSG;
+	d->v2 = str_eq(word[0], "v2");
+	d->base = (size_t)base;
+	d->keep = (size_t)keep;
+	d->controllers = strdup(str_eq(word[3], "-") ? "" : word[3]);
+	d->path = strdup(word[4]);
+	return d->controllers && d->path ? 0 : -ENOMEM;
+}
+
+int cgroup_decode(const struct strv *from, struct cgroup *ret)
+{
+	__attribute__((cleanup(cgroup_fini))) struct cgroup c = { 0 };
+	size_t i;
+	int r;
+
+	if (from->n == 0)
+		return -EBADMSG;
+	c.dirs = calloc(from->n, sizeof *c.dirs);
+	if (!c.dirs)
+		return -ENOMEM;
+	for (i = 0; i < from->n; i++) {
+		scoped_free char *line = strdup(from->p[i]);
+
+		if (!line)
+			return -ENOMEM;
+		if (i == 0) {
+			r = decode_head(line, &c);
+		} else {
+			c.n = i;
+			r = decode_dir(line, &c.dirs[i - 1]);
+		}
+		if (r < 0)
+			return r;
+	}
+	*ret = c;
+	c = (struct cgroup){ 0 };
+	return 0;
+}
