@@ -53,8 +53,8 @@ static const char help_options[] =
 	"                          " KERNEL_PACKAGE " stands for, downloaded but not installed)\n"
 	"  --agent F               the program that becomes /init (default: cor-agent beside\n"
 	"                          this program, else %s/cor-agent)\n"
-	"  --cache DIR             where downloads are kept (default $XDG_CACHE_HOME/cor,\n"
-	"                          /var/cache/cor for root, else ~/.cache/cor)\n"
+	"  --cache DIR             where downloads are kept (default $COR_CACHE, then\n"
+	"                          $XDG_CACHE_HOME/cor, /var/cache/cor for root, ~/.cache/cor)\n"
 	"  --force                 build even if nothing changed\n"
 	"\n"
 	"Options of all commands:\n"
@@ -107,8 +107,10 @@ static char *default_agent(const struct image_env *env)
 
 static char *default_cache(void)
 {
-	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	const char *own = getenv("COR_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 
+	if (own && own[0] == '/')
+		return strdup(own);
 	if (xdg && xdg[0] == '/')
 		return str_fmt("%s/cor", xdg);
 	if (geteuid() == 0 || !home || home[0] != '/')

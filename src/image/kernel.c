@@ -18,6 +18,8 @@
 
 #define VMLINUZ_MAX  (1u << 30)
 #define NAME_VMLINUZ "vmlinuz-"
+#define APT_LISTS    "/var/lib/apt/lists"
+#define NOTE_MAX     4096
 
 void kernel_fini(struct kernel *k)
 {
@@ -297,29 +299,91 @@ static int download(const struct apt_package *p, const char *cache, const char *
 	return rmdir(tmp) < 0 ? err_set(e, -errno, "%s: %m", tmp) : 0;
 }
 
-static int from_apt(const char *name, const char *cache, int cache_fd, struct ui *ui, struct kernel *ret,
-		    struct err *e)
+/* When apt's lists last changed: what a name stands for changes only with them. */
+static char *lists_stamp(void)
+{
+	struct stat st;
+
+	if (stat(APT_LISTS, &st) < 0)
+		return NULL;
+	return str_fmt("%lld.%09ld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
+/* The download that `name` stood for with the lists of today; NULL if apt must be asked (a second). */
+static char *remembered(int cache_fd, const char *note, const char *stamp)
+{
+	scoped_free char *text = NULL;
+	scoped_strv
+	part = { 0 };
+	size_t len;
+
+	if (!stamp || io_read_file_at(cache_fd, note, NOTE_MAX, &text, &len) < 0)
+		return NULL;
+	strv_split(&part, text, ' ');
+	if (strv_check(&part) < 0 || part.n != 2 || !str_eq(part.p[0], stamp) || strchr(part.p[1], '/') ||
+	    faccessat(cache_fd, part.p[1], R_OK, 0) < 0)
+		return NULL;
+	return strdup(part.p[1]);
+}
+
+static int remember(int cache_fd, const char *note, const char *stamp, const char *file, struct err *e)
+{
+	scoped_free char *text = stamp ? str_fmt("%s %s", stamp, file) : NULL;
+	int r;
+
+	if (!text)
+		return 0; /* then apt is asked next time */
+	r = io_replace_file_at(cache_fd, note, text, strlen(text), 0644);
+	return r < 0 ? err_set(e, r, "cache directory: %s: %m", note) : 0;
+}
+
+/* Asks apt and downloads. The file's name in the cache. */
+static int ask_apt(const char *name, const char *cache, struct ui *ui, char **ret, struct err *e)
 {
 	scoped_package p = { 0 };
-	scoped_free char *cached = NULL, *deb = NULL;
+	scoped_free char *deb = NULL;
 	struct stat st;
 	int r;
 
 	r = apt_find(name, &p, e);
-	if (r < 0) {
-		cached = str_eq(name, KERNEL_PACKAGE) ? newest_cached(cache) : NULL;
-		if (!cached)
-			return r;
-		ui_note(ui, "%s; using %s, downloaded earlier", e ? e->msg : "apt failed", cached);
-	}
-	deb = str_fmt("%s/%s", cache, cached ? cached : p.file);
+	if (r < 0)
+		return r;
+	deb = str_fmt("%s/%s", cache, p.file);
 	if (!deb)
 		return err_set(e, -ENOMEM, "%m");
-	if (!cached && (stat(deb, &st) < 0 || (uint64_t)st.st_size != p.size)) {
+	if (stat(deb, &st) < 0 || (uint64_t)st.st_size != p.size) {
 		r = download(&p, cache, deb, ui, e);
 		if (r < 0)
 			return r;
 	}
+	*ret = take_ptr(&p.file);
+	return 0;
+}
+
+static int from_apt(const char *name, const char *cache, int cache_fd, struct ui *ui, struct kernel *ret,
+		    struct err *e)
+{
+	scoped_free char *note = str_fmt("newest.%s", name), *stamp = lists_stamp();
+	scoped_free char *file = note ? remembered(cache_fd, note, stamp) : NULL;
+	scoped_free char *deb = NULL;
+	int r;
+
+	if (!note)
+		return err_set(e, -ENOMEM, "%m");
+	if (!file) {
+		r = ask_apt(name, cache, ui, &file, e);
+		if (r == 0)
+			r = remember(cache_fd, note, stamp, file, e);
+		if (r < 0 && str_eq(name, KERNEL_PACKAGE))
+			file = newest_cached(cache);
+		if (r < 0 && !file)
+			return r;
+		if (r < 0)
+			ui_note(ui, "%s; using %s, downloaded earlier", e ? e->msg : "apt failed", file);
+	}
+	deb = str_fmt("%s/%s", cache, file);
+	if (!deb)
+		return err_set(e, -ENOMEM, "%m");
 	return from_deb(deb, cache, cache_fd, ui, ret, e);
 }
 
