@@ -298,6 +298,7 @@ static void file_sets_values(void **state)
 	assert_int_equal(f.o.size, 1 << 20);
 	arena_fini(&f.mem);
 	assert_int_equal(file(&f, ""), 0);
+	arena_fini(&f.mem);
 	assert_int_equal(file(&f, "\n\n#"), 0);
 	arena_fini(&f.mem);
 }

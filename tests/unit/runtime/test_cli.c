@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "runtime/cli.h"
 #include "runtime/verbs.h"
 
@@ -24,6 +25,7 @@ static struct {
 	size_t args;
 	uint64_t memory;
 	int signal;
+	enum log_level level;
 } verb;
 
 static int stand_in(const char *name, const struct cli *c, struct err *e)
@@ -32,6 +34,7 @@ static int stand_in(const char *name, const struct cli *c, struct err *e)
 	verb.args = c->args.n;
 	verb.memory = c->settings.memory;
 	verb.signal = c->kill_signal;
+	verb.level = log_level_get();
 	(void)snprintf(verb.id, sizeof verb.id, "%s", c->id ? c->id : "");
 	(void)snprintf(verb.bundle, sizeof verb.bundle, "%s", c->create.bundle);
 	return verb.returns < 0 ? err_set(e, verb.returns, "%s failed", name) : verb.returns;
@@ -527,6 +530,31 @@ static void errors_end_the_log(void **state)
 	assert_has(plain, "level=error msg=\"start failed\"");
 }
 
+static void log_level_follows_options_and_settings(void **state)
+{
+	static const struct {
+		const char *options;
+		enum log_level level;
+	} cases[] = {
+		{ "", LOG_LVL_WARN },
+		{ "--debug", LOG_LVL_DEBUG },
+		{ "--log /dev/null", LOG_LVL_INFO },
+		{ "--set log.level=error", LOG_LVL_ERROR },
+		{ "--log /dev/null --set log.level=debug", LOG_LVL_DEBUG },
+		{ "--debug --set log.level=error", LOG_LVL_DEBUG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		scoped_free char *line = str_fmt("%s create id", cases[i].options);
+		struct result res = run(line);
+
+		assert_int_equal(res.code, 0);
+		assert_int_equal(verb.level, cases[i].level);
+		result_fini(&res);
+	}
+}
+
 static void root_follows_the_user(void **state)
 {
 	scoped_cli c = { 0 };
@@ -566,6 +594,7 @@ int main(void)
 		cmocka_unit_test(verbs_run_and_their_codes_count),
 		cmocka_unit_test(settings_are_loaded_where_needed),
 		cmocka_unit_test(errors_end_the_log),
+		cmocka_unit_test(log_level_follows_options_and_settings),
 		cmocka_unit_test(root_follows_the_user),
 	};
 
