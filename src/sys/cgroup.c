@@ -156,7 +156,8 @@ static void scan_fini(struct scan *s)
 	for (i = 0; i < s->l.n; i++)
 		free(s->seen[i].dev);
 	free(s->seen);
-	cgroup_layout_fini(&s->l);
+	if (s->l.hiers) /* not moved out */
+		cgroup_layout_fini(&s->l);
 }
 
 static int scan_grow(struct scan *s)
@@ -536,8 +537,9 @@ static int make_dir(const struct cgroup *c, struct cgroup_dir *d, struct err *e)
 {
 	int tries, r = -ENOENT;
 
-	/* Another container's end may take an empty parent away between two levels: begin again. */
-	for (tries = 0; r == -ENOENT && tries < MKDIR_TRIES; tries++)
+	/* Another container's end may take an empty parent away between two levels (ENODEV: while we
+	 * had a file of it open): begin again. */
+	for (tries = 0; (r == -ENOENT || r == -ENODEV) && tries < MKDIR_TRIES; tries++)
 		r = make_levels(d);
 	if (r < 0)
 		return err_set(e, r, "cgroup %s: %m", d->path);
