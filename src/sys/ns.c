@@ -79,7 +79,7 @@ int ns_open(uint64_t type, const char *path, int *ret_fd, struct err *e)
 	if (got < 0)
 		return err_set(e, -EINVAL, "%s namespace %s: this is not a namespace", ns_name(type), path);
 	if ((uint64_t)(unsigned)got != type)
-		return err_set(e, -EINVAL, "%s namespace %s: this is a %s namespace", ns_name(type), path,
+		return err_set(e, -EINVAL, "%s namespace %s: its type is %s", ns_name(type), path,
 			       ns_name((uint64_t)(unsigned)got));
 	*ret_fd = take_fd(&fd);
 	return 0;
