@@ -324,8 +324,12 @@ int settings_set_spec(struct settings *s, const char *field, const char *value, 
 	const struct opt *o = spec_row(field);
 	int r;
 
-	if (!o)
-		return err_set(e, -EINVAL, "%s can't be set in config.json", field);
+	if (!o) {
+		scoped_str name = { 0 };
+
+		opt_add_quoted(&name, field);
+		return err_set(e, -EINVAL, "%s can't be set in config.json", name.p ? name.p : "this field");
+	}
 	if (!settings_allows(s, field, OPT_FROM_SPEC))
 		return err_set(
 			e, -EPERM,
