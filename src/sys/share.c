@@ -197,6 +197,7 @@ static int view_bind(const struct share *s, int root_fd, const struct share_bind
 {
 	scoped_free char *from = str_fmt("%s/%s", s->dir, b->name);
 	scoped_fd src = -1, tree = -1, at = -1;
+	struct stat st;
 	int r;
 
 	if (!from)
@@ -210,8 +211,10 @@ static int view_bind(const struct share *s, int root_fd, const struct share_bind
 	if (r < 0)
 		return r;
 	src = open(from, O_PATH | O_CLOEXEC);
-	if (src < 0)
+	if (src < 0 || fstat(at, &st) < 0)
 		return -errno;
+	if (S_ISDIR(st.st_mode) == b->is_file)
+		return b->is_file ? -EISDIR : -ENOTDIR;
 	r = mnt_clone(src, true, &tree);
 	return r < 0 ? r : mnt_attach(tree, at);
 }

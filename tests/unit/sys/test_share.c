@@ -1,0 +1,388 @@
+/* The guest's share and the monitor's view, each in a child with mount namespaces of its own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/io.h"
+#include "base/str.h"
+#include "sys/share.h"
+
+static char top[64]; /* of this test: root/ share/ src/ inside */
+
+static void make_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(io_write_full(fd, text, strlen(text)), 0);
+	(void)close(fd);
+}
+
+static int setup(void **state)
+{
+	static const char *const dirs[] = { "root", "root/etc", "root/proc", "root/ro",    "share",
+					    "src",  "src/sub",  "src/d",     "root/escape" };
+
+	(void)snprintf(top, sizeof top, "/tmp/cor-share-XXXXXX");
+	if (!mkdtemp(top) || chdir(top) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		if (mkdir(dirs[i], 0755) < 0)
+			return -1;
+	make_file("root/marker", "root");
+	make_file("src/file", "file");
+	make_file("src/d/inside", "inside");
+	if (rmdir("root/escape") < 0 || symlink("/tmp", "root/escape") < 0 || symlink("d", "src/link") < 0)
+		return -1;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	if (chdir("/") < 0)
+		return -1;
+	return io_remove_tree_at(AT_FDCWD, top);
+}
+
+static char mounts[1 << 20];
+
+static const char *mount_table(void)
+{
+	scoped_free char *text = NULL;
+	size_t len;
+
+	if (io_read_file_at(AT_FDCWD, "/proc/self/mountinfo", sizeof mounts - 1, &text, &len) < 0)
+		return "";
+	memcpy(mounts, text, len + 1);
+	return mounts;
+}
+
+/* In children: says what is wrong and ends with 1. */
+#define must(cond)                                                                                           \
+	do {                                                                                                 \
+		if (!(cond)) {                                                                               \
+			print_message("# line %d: %s (errno %d)\n", __LINE__, #cond, errno);                 \
+			_exit(1);                                                                            \
+		}                                                                                            \
+	} while (0)
+
+static bool holds(const char *path, const char *want)
+{
+	scoped_free char *text = NULL;
+	size_t len;
+
+	return io_read_file_at(AT_FDCWD, path, 4096, &text, &len) == 0 && strcmp(text, want) == 0;
+}
+
+struct paths {
+	char share[128], root[128], file[128], dir[128], src[128];
+};
+
+static void fill_paths(struct paths *p)
+{
+	(void)snprintf(p->share, sizeof p->share, "%s/share", top);
+	(void)snprintf(p->root, sizeof p->root, "%s/root", top);
+	(void)snprintf(p->file, sizeof p->file, "%s/src/file", top);
+	(void)snprintf(p->dir, sizeof p->dir, "%s/src/d", top);
+	(void)snprintf(p->src, sizeof p->src, "%s/src", top);
+}
+
+/* Runs fn in a child as root; the host's mount table must be the same afterwards. */
+static void in_child(void (*fn)(const struct paths *p))
+{
+	scoped_free char *before = NULL;
+	struct paths p;
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0) {
+		print_message("# skipped: needs root\n");
+		skip();
+	}
+	fill_paths(&p);
+	before = strdup(mount_table());
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		fn(&p);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_string_equal(mount_table(), before);
+}
+
+static void start(const struct share *s)
+{
+	struct err e = { 0 };
+
+	if (share_isolate(&e) < 0 || share_assemble(s, &e) < 0) {
+		print_message("# %s\n", e.msg);
+		_exit(1);
+	}
+}
+
+static void child_assemble(const struct paths *p)
+{
+	const struct share_bind binds[] = {
+		{ .name = "m0", .source = p->file, .dest = "/etc/file", .is_file = true },
+		{ .name = "m1", .source = p->dir, .dest = "/data", .readonly = true, .recursive = true },
+	};
+	const struct share s = { .dir = p->share, .root = p->root, .binds = binds, .n_binds = 2 };
+	struct statvfs vfs;
+
+	start(&s);
+	must(chdir(p->share) == 0);
+	must(holds("rootfs/marker", "root"));
+	must(holds("m0", "file"));
+	must(holds("m1/inside", "inside"));
+	/* the share's own directory can't be written, its entries as they should */
+	must(mkdir("new", 0700) < 0 && errno == EROFS);
+	must(mkdir("rootfs/new", 0700) == 0);
+	must(mkdir("m1/new", 0700) < 0 && errno == EROFS);
+	/* nothing in it can be used as a device or a program by whoever exports it */
+	must(mknod("rootfs/null", S_IFCHR | 0666, makedev(1, 3)) == 0);
+	must(open("rootfs/null", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	must(statvfs("rootfs", &vfs) == 0);
+	must((vfs.f_flag & (ST_NOSUID | ST_NODEV | ST_NOEXEC)) == (ST_NOSUID | ST_NODEV | ST_NOEXEC));
+	must(statvfs("m0", &vfs) == 0 && (vfs.f_flag & ST_NODEV));
+}
+
+static void test_assemble(void **state)
+{
+	in_child(child_assemble);
+	/* what was written through the share is in the root; the share's directory is empty again */
+	assert_int_equal(access("root/new", F_OK), 0);
+	assert_int_equal(rmdir("share"), 0);
+}
+
+static void child_readonly(const struct paths *p)
+{
+	const struct share_bind bind = {
+		.name = "m0", .source = p->file, .dest = "/new/etc/hosts", .is_file = true
+	};
+	const struct share s = {
+		.dir = p->share, .root = p->root, .root_readonly = true, .binds = &bind, .n_binds = 1
+	};
+	struct err e = { 0 };
+
+	start(&s);
+	must(chdir(p->share) == 0);
+	must(mkdir("rootfs/x", 0700) < 0 && errno == EROFS);
+	/* the mount point that the agent could not make any more */
+	must(holds("rootfs/new/etc/hosts", ""));
+	must(share_enter_view(&s, 0, &e) == 0);
+	must(holds("/new/etc/hosts", "file"));
+	must(mkdir("/x", 0700) < 0 && errno == EROFS);
+}
+
+static void test_readonly(void **state)
+{
+	in_child(child_readonly);
+}
+
+/* Mounts below a source come along if asked for, and read-only holds for them, too. */
+static void child_recursive(const struct paths *p)
+{
+	const struct share_bind binds[] = {
+		{ .name = "m0", .source = p->src, .dest = "/a", .readonly = true, .recursive = true },
+		{ .name = "m1", .source = p->src, .dest = "/b" },
+	};
+	const struct share s = { .dir = p->share, .root = p->root, .binds = binds, .n_binds = 2 };
+	struct err e = { 0 };
+
+	must(share_isolate(&e) == 0);
+	must(chdir(p->src) == 0 && mount("t", "sub", "tmpfs", 0, NULL) == 0);
+	make_file("sub/deep", "deep");
+	must(share_assemble(&s, &e) == 0);
+	must(chdir(p->share) == 0);
+	must(holds("m0/sub/deep", "deep"));
+	must(mkdir("m0/sub/x", 0700) < 0 && errno == EROFS);
+	must(access("m1/sub/deep", F_OK) < 0 && errno == ENOENT);
+	must(mkdir("m1/x", 0700) == 0);
+}
+
+static void test_recursive(void **state)
+{
+	in_child(child_recursive);
+}
+
+/* A bind of a directory that holds the share itself does not contain itself. */
+static void child_of_all(const struct paths *p)
+{
+	const struct share_bind bind = { .name = "m0", .source = top, .dest = "/a", .recursive = true };
+	const struct share s = { .dir = p->share, .root = p->root, .binds = &bind, .n_binds = 1 };
+
+	start(&s);
+	must(chdir(p->share) == 0);
+	must(access("m0/root/marker", F_OK) == 0);
+	must(access("m0/share/m0", F_OK) < 0 && errno == ENOENT);
+}
+
+static void test_of_all(void **state)
+{
+	in_child(child_of_all);
+}
+
+static void child_refused(const struct paths *p)
+{
+	char link[160];
+	const struct {
+		struct share_bind b;
+		int code;
+	} cases[] = {
+		{ { .name = "m0", .source = link, .dest = "/a" }, -ELOOP },
+		{ { .name = "m0", .source = p->file, .dest = "/a" }, -ENOTDIR },
+		{ { .name = "m0", .source = p->dir, .dest = "/a", .is_file = true }, -EISDIR },
+		{ { .name = "m0", .source = "/nonexistent", .dest = "/a" }, -ENOENT },
+		{ { .name = "a/b", .source = p->dir, .dest = "/a" }, -EINVAL },
+		{ { .name = "rootfs", .source = p->dir, .dest = "/a" }, -EEXIST },
+	};
+	struct err e = { 0 };
+
+	(void)snprintf(link, sizeof link, "%s/link/inside", p->src);
+	must(share_isolate(&e) == 0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct share s = {
+			.dir = p->share, .root = p->root, .binds = &cases[i].b, .n_binds = 1
+		};
+		int r = share_assemble(&s, &e);
+
+		if (r != cases[i].code) {
+			print_message("# case %zu: %d (%s)\n", i, r, e.msg);
+			_exit(1);
+		}
+		must(strstr(e.msg, "shar"));
+		must(!strstr(mount_table(), p->share)); /* undone */
+	}
+}
+
+static void test_refused(void **state)
+{
+	in_child(child_refused);
+}
+
+static void child_view(const struct paths *p)
+{
+	const struct share_bind binds[] = {
+		{ .name = "m0", .source = p->file, .dest = "/etc/made/file", .is_file = true },
+		{ .name = "m1", .source = p->dir, .dest = "/data/deep", .recursive = true },
+		/* a symlink of the image that points out of it: stays inside */
+		{ .name = "m2", .source = p->dir, .dest = "/escape/x", .recursive = true },
+		/* can't be used: left out */
+		{ .name = "m3", .source = p->dir, .dest = "/marker", .recursive = true },
+		{ .name = "m4", .source = p->dir, .dest = "/", .recursive = true },
+	};
+	const struct share s = { .dir = p->share, .root = p->root, .binds = binds, .n_binds = 5 };
+	struct err e = { 0 };
+	char cwd[16];
+
+	start(&s);
+	if (share_enter_view(&s, SHARE_VIEW_PROC, &e) < 0) {
+		print_message("# %s\n", e.msg);
+		_exit(1);
+	}
+	must(getcwd(cwd, sizeof cwd) && strcmp(cwd, "/") == 0);
+	must(holds("/marker", "root"));
+	must(holds("/etc/made/file", "file"));
+	must(holds("/data/deep/inside", "inside"));
+	must(holds("/tmp/x/inside", "inside"));
+	must(access("/proc/self/fd", F_OK) == 0);
+	/* nothing of the host is in reach, and the mount table tells of nothing but the view */
+	must(access(p->root, F_OK) < 0 && errno == ENOENT);
+	must(!strstr(mount_table(), "/share"));
+	must(chdir("/..") == 0 && access("marker", F_OK) == 0);
+}
+
+static void test_view(void **state)
+{
+	in_child(child_view);
+	assert_int_equal(access("/tmp/x", F_OK), -1);
+	assert_int_equal(access("root/tmp/x", F_OK), 0); /* the mount point, made in the root */
+}
+
+static void child_view_readonly(const struct paths *p)
+{
+	const struct share_bind binds[] = {
+		{ .name = "m0", .source = p->dir, .dest = "/ro", .recursive = true },
+		{ .name = "m1", .source = p->dir, .dest = "/missing", .recursive = true },
+	};
+	const struct share s = { .dir = p->share, .root = p->root, .binds = binds, .n_binds = 2 };
+	struct err e = { 0 };
+
+	start(&s);
+	must(share_enter_view(&s, SHARE_VIEW_READONLY, &e) == 0);
+	must(holds("/ro/inside", "inside"));
+	must(access("/missing", F_OK) < 0);
+	must(mkdir("/x", 0700) < 0 && errno == EROFS);
+	must(mkdir("/ro/x", 0700) == 0);
+}
+
+static void test_view_readonly(void **state)
+{
+	in_child(child_view_readonly);
+}
+
+/* What the host unmounts does not stay busy because a container runs. */
+static void child_propagation(const struct paths *p)
+{
+	const struct share_bind bind = { .name = "m0", .source = p->src, .dest = "/a", .recursive = true };
+	const struct share s = { .dir = p->share, .root = p->root, .binds = &bind, .n_binds = 1 };
+	int ready[2], go[2], status;
+	char byte;
+	pid_t pid;
+
+	/* this child plays the host: with mounts that propagate, as on a host with systemd */
+	must(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	must(mount(p->src, p->src, NULL, MS_BIND, NULL) == 0);
+	must(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) == 0);
+	must(chdir(p->src) == 0 && mount("t", "sub", "tmpfs", 0, NULL) == 0);
+	must(pipe(ready) == 0 && pipe(go) == 0);
+	pid = fork();
+	if (pid == 0) {
+		start(&s);
+		must(chdir(p->share) == 0 && chdir("m0") == 0);
+		must(strstr(mount_table(), "/share/m0/sub"));
+		must(write(ready[1], "", 1) == 1 && read(go[0], &byte, 1) == 1);
+		must(!strstr(mount_table(), "/share/m0/sub"));
+		_exit(0);
+	}
+	must(read(ready[0], &byte, 1) == 1);
+	must(!strstr(mount_table(), "/share "));
+	must(umount2("sub", 0) == 0);
+	must(write(go[1], "", 1) == 1);
+	must(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void test_propagation(void **state)
+{
+	in_child(child_propagation);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_assemble, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_readonly, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_recursive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_of_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_view, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_view_readonly, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_propagation, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("sys/share", tests, NULL, NULL);
+}
