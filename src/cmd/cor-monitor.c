@@ -1,4 +1,7 @@
+/* cor-monitor - one per virtual machine; started by cor, see monitor/monitor.h. */
+#include "monitor/monitor.h"
+
 int main(void)
 {
-	return 0;
+	return monitor_main();
 }

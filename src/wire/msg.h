@@ -61,6 +61,7 @@ enum msg_type {
 	MSG_S_CREATED,          /* the container is set up in the guest */
 	MSG_S_FAILED,           /* msg_result: why; the monitor exits after it */
 	MSG_S_HOOKS_DONE,       /* cor -> monitor: prestart, createRuntime and createContainer hooks ran */
+	MSG_S_PLAN, /* cor -> the process that becomes the monitor; fd: memfd with a packed mon_plan */
 };
 
 /* The streams of process `proc` (see msg_exec): number = proc * 4 + one of these. */

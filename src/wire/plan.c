@@ -58,6 +58,7 @@ static const struct pack_field mon_plan_fields[] = {
 	F(mon_plan, PACK_BOOL, pty_given, 0),
 	F(mon_plan, PACK_BOOL, foreground, 0),
 	F(mon_plan, PACK_BOOL, marks, 0),
+	F(mon_plan, PACK_U32, boot_timeout_ms, 0),
 	FR(mon_plan, PACK_REC, vm, 0, rec_vmcfg),
 	FR(mon_plan, PACK_REC, ctr, 0, rec_ctr),
 };

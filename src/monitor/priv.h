@@ -1,0 +1,108 @@
+/* priv.h - the monitor's state and what its files offer each other.
+ *
+ * One struct monitor hangs everything together. Start steps are a table in start.c, in the order
+ * in which they happen; after the last one, events drive: the agent's messages (guest.c), the
+ * control socket (control.c), signals and the ends of processes (monitor.c). */
+#ifndef MONITOR_PRIV_H
+#define MONITOR_PRIV_H
+
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/loop.h"
+#include "base/mark.h"
+#include "base/ring.h"
+#include "hyper/hyper.h"
+#include "wire/ctl.h"
+#include "wire/mux.h"
+#include "wire/plan.h"
+
+#define CONSOLE_KEPT    (64u << 10) /* last bytes of the guest's console, for error reports */
+#define VM_LOG_KEPT     (8u << 10)  /* last bytes of the hypervisor's stderr */
+#define KILL_TIMEOUT_MS 10000       /* from SIGKILL for the container to the end of its VM */
+#define FLUSH_KILLED_MS 1000        /* output of a killed container may wait that long for its reader */
+#define CONNS_MAX       1024
+
+/* What the container is doing. The names are those of the `phase` file in the state directory. */
+enum phase { PHASE_STARTING, PHASE_CREATED, PHASE_RUNNING, PHASE_PAUSED, PHASE_STOPPED, PHASE_N };
+
+struct monitor;
+
+/* One connection of the control socket: a verb that waits for an answer, or an exec session. */
+struct conn {
+	struct source src;
+	struct monitor *m;
+	uint32_t proc;    /* exec: its process number; 0 = none */
+	uint32_t request; /* the agent's answer to this request is passed on; 0 = none */
+	enum msg_type asked;
+	bool exec_started;
+	bool exited; /* exec: the end was reported by the agent */
+	struct msg_exited end;
+	struct conn *next;
+};
+
+struct monitor {
+	struct mon_plan plan;
+	struct arena mem; /* of the plan */
+	struct loop loop;
+	struct marks marks;
+	int sync_fd;  /* to the `cor` that started us; -1 = closed */
+	int state_fd; /* the state directory */
+	int marks_fd;
+	struct hv *hv;
+	struct mux mux;
+	bool mux_up;
+	uint64_t nonce;
+	struct source sync_src, vm_src, console_src, log_src, signal_src, listen_src;
+	int signal_fd, listen_fd;
+	struct timer boot_timer, kill_timer, flush_timer;
+	struct ring console, vm_log;
+	struct conn *conns;
+	size_t n_conns;
+	uint32_t next_request, next_proc;
+	uint32_t create_request; /* request number of MSG_A_CREATE */
+	enum phase phase;
+	bool ready;      /* the agent has answered */
+	bool hooks_done; /* cor has run the hooks that precede the container */
+	bool create_sent;
+	bool exited; /* the container's process has ended: `end` is valid */
+	bool killed; /* SIGKILL was asked for: its output need not reach a reader that does not read */
+	struct msg_exited end;
+	int tty_fd;   /* the container's terminal, slave side; -1 = none */
+	int stdio[3]; /* the container's; -1 = handed to the mux */
+	int exit_code;
+	struct err error; /* why the VM failed; code 0 = it did not */
+};
+
+/* start.c */
+int must_check start_run(struct monitor *m, struct err *e); /* every step up to the event loop */
+/* guest.c */
+extern const struct mux_ops guest_ops;
+int must_check guest_hello(struct monitor *m);
+void guest_try_create(struct monitor *m); /* sends MSG_A_CREATE once agent and hooks are ready */
+int must_check guest_request(struct monitor *m, enum msg_type type, const struct pack_rec *rec, const void *v,
+			     uint32_t *ret_request);
+void guest_resize(struct monitor *m, uint32_t proc, int tty_fd);
+void guest_signal(struct monitor *m, uint32_t proc, uint32_t sig, bool all);
+/* stdio.c */
+int must_check stdio_prepare(struct monitor *m, struct err *e); /* before the view is entered */
+int must_check stdio_bind_output(struct monitor *m);            /* with MSG_A_CREATE */
+int must_check stdio_bind_input(struct monitor *m);             /* with MSG_A_START */
+void stdio_keep_raw(struct mux *mux, uint32_t id, int fd);
+bool stdio_flushed(const struct monitor *m, uint32_t proc);
+/* control.c */
+int must_check control_listen(struct monitor *m, struct err *e);
+void control_answer(struct monitor *m, uint32_t request, const struct msg_result *res);
+void control_answer_memfd(struct monitor *m, uint32_t request, const uint8_t *p, size_t n);
+void control_answer_stats(struct monitor *m, uint32_t request, const struct msg_stats *st);
+void control_exited(struct monitor *m, const struct msg_exited *end);
+void control_check_flushed(struct monitor *m); /* reports exec sessions whose output is out */
+void control_end(struct monitor *m);           /* the VM is gone: answers everybody */
+/* monitor.c */
+void monitor_phase(struct monitor *m, enum phase phase);
+void monitor_failed(struct monitor *m, const struct err *why); /* the VM can't go on */
+void monitor_check_end(struct monitor *m); /* ends the loop when the container is over and flushed */
+void monitor_kill(struct monitor *m);      /* SIGKILL was sent to the container: bound the wait */
+void monitor_exited(struct monitor *m, const struct msg_exited *end);
+
+#endif

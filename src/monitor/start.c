@@ -1,0 +1,203 @@
+/* start.c - the monitor's start: a table of steps in the order in which they happen.
+ *
+ * Each step says what it needs from the one before in its place in the table. A failed step ends the
+ * monitor: its namespaces, mounts and the VM go with it. The VM is started as early as its
+ * namespaces and the share allow; everything after that runs beside the guest's boot. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "monitor/priv.h"
+#include "sys/ns.h"
+#include "sys/proc.h"
+#include "sys/selinux.h"
+#include "sys/share.h"
+
+static int read_plan(struct monitor *m, struct err *e)
+{
+	int r;
+
+	m->mem.max = 4 * MSG_MAX;
+	r = ctl_from_memfd(&rec_mon_plan, PLAN_FD_PLAN, &m->mem, &m->plan);
+	if (r == 0 && m->plan.version != PROTO_VERSION)
+		r = -EPROTO;
+	if (r < 0)
+		return err_set(e, r, "start plan: %m (cor and cor-monitor must come from one build)");
+	(void)close(PLAN_FD_PLAN);
+	if (m->plan.marks)
+		m->marks_fd = openat(m->state_fd, "marks", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	m->marks = (struct marks){ .fd = m->marks_fd, .proc = "monitor" };
+	mark_put(&m->marks, "monitor");
+	return 0;
+}
+
+/* Its own session: a caller that kills its process group (conmon's timeout) reaches us and the VM,
+ * not others; and a terminal can become the controlling one. */
+static int own_session(struct monitor *m, struct err *e)
+{
+	(void)m;
+	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader already */
+		return err_set(e, -errno, "setsid: %m");
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return err_set(e, -errno, "signal: %m");
+	return 0;
+}
+
+static int join_cgroup(struct monitor *m, struct err *e)
+{
+	int r;
+
+	for (size_t i = 0; i < m->plan.cgroup_procs.n; i++) {
+		r = io_write_existing_at(AT_FDCWD, m->plan.cgroup_procs.p[i], "0");
+		if (r < 0)
+			return err_set(e, r, "cannot join the cgroup: write %s: %m",
+				       m->plan.cgroup_procs.p[i]);
+	}
+	return 0;
+}
+
+static int set_oom_score(struct monitor *m, struct err *e)
+{
+	int r;
+
+	if (!m->plan.has_oom_score_adj)
+		return 0;
+	r = proc_set_oom_score_adj(m->plan.oom_score_adj);
+	/* Lowering needs CAP_SYS_RESOURCE on the host; inside the guest it is applied in any case. */
+	if (r == -EACCES)
+		return 0;
+	return r < 0 ? err_set(e, r, "process.oomScoreAdj: %m") : 0;
+}
+
+static int enter_namespaces(struct monitor *m, struct err *e)
+{
+	struct ns_want want[16];
+	size_t n = m->plan.namespaces.n;
+
+	if (n > ARRAY_LEN(want))
+		return err_set(e, -E2BIG, "too many namespaces");
+	for (size_t i = 0; i < n; i++)
+		want[i] = (struct ns_want){ .type = m->plan.namespaces.p[i].type,
+					    .path = m->plan.namespaces.p[i].path };
+	return ns_enter(want, n, e);
+}
+
+static void describe_share(const struct monitor *m, struct share *s, struct share_bind *binds)
+{
+	*s = (struct share){ .dir = m->plan.vm.share,
+			     .root = m->plan.root,
+			     .root_readonly = m->plan.root_readonly,
+			     .binds = binds,
+			     .n_binds = m->plan.binds.n };
+	for (size_t i = 0; i < m->plan.binds.n; i++) {
+		const struct plan_bind *b = &m->plan.binds.p[i];
+
+		binds[i] = (struct share_bind){ .name = b->name,
+						.source = b->source,
+						.dest = b->dest,
+						.is_file = b->is_file,
+						.readonly = b->readonly,
+						.recursive = b->recursive };
+	}
+}
+
+static int assemble_share(struct monitor *m, struct err *e)
+{
+	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
+	struct share s;
+	int r;
+
+	if (!binds)
+		return err_set(e, -ENOMEM, "out of memory");
+	describe_share(m, &s, binds);
+	r = share_isolate(e);
+	return r < 0 ? r : share_assemble(&s, e);
+}
+
+/* The VM's identity, for `cor delete --force` after we are gone. */
+static int note_vm(struct monitor *m, struct err *e)
+{
+	char line[64];
+	uint64_t start;
+	int n, r;
+
+	r = proc_start_time(m->hv->pid, &start);
+	if (r == 0) {
+		n = snprintf(line, sizeof line, "%d %llu", (int)m->hv->pid, (unsigned long long)start);
+		r = io_replace_file_at(m->state_fd, "vm", line, (size_t)n, 0600);
+	}
+	return r < 0 ? err_set(e, r, "write %s/vm: %m", m->plan.state_dir) : 0;
+}
+
+static int start_vm(struct monitor *m, struct err *e)
+{
+	int r;
+
+	r = hv_new(&m->plan.vm, &m->hv, e);
+	if (r < 0)
+		return r;
+	if (m->plan.selinux_label) {
+		r = selinux_set_exec_label(m->plan.selinux_label, e);
+		if (r < 0)
+			return r;
+	}
+	r = hv_start(m->hv, &m->plan.vm, e);
+	if (r < 0)
+		return r;
+	mark_put(&m->marks, "vm-started");
+	return note_vm(m, e);
+}
+
+static int take_stdio(struct monitor *m, struct err *e)
+{
+	return stdio_prepare(m, e);
+}
+
+/* What callers see of the container under /proc/PID: its root, its mounts, its network. Last of the
+ * steps that need host paths. */
+static int enter_view(struct monitor *m, struct err *e)
+{
+	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
+	struct share s;
+
+	if (!binds)
+		return err_set(e, -ENOMEM, "out of memory");
+	describe_share(m, &s, binds);
+	return share_enter_view(&s, SHARE_VIEW_PROC, e);
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(struct monitor *m, struct err *e);
+} steps[] = {
+	{ "plan", read_plan },
+	{ "session", own_session },
+	{ "cgroup", join_cgroup },
+	{ "oom score", set_oom_score },
+	{ "namespaces", enter_namespaces },
+	{ "share", assemble_share },
+	{ "stdio", take_stdio }, /* before the VM, whose inherited fds must not hold the caller's pipes */
+	{ "vm", start_vm },
+	{ "control socket", control_listen },
+	{ "view", enter_view },
+};
+
+int start_run(struct monitor *m, struct err *e)
+{
+	int r;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		r = steps[i].fn(m, e);
+		if (r < 0) {
+			log_debug("start step failed: %s", steps[i].name);
+			return r;
+		}
+	}
+	return 0;
+}

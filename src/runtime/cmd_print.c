@@ -1,0 +1,45 @@
+/* cmd_print.c - verbs that only print: `cor spec` (a file) and `cor features`. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "base/io.h"
+#include "oci/features.h"
+#include "oci/template.h"
+#include "runtime/cli.h"
+#include "runtime/verbs.h"
+
+int cmd_features(struct cli *cli, struct err *e)
+{
+	scoped_str
+	text = { 0 };
+
+	(void)cli;
+	features_write(&text);
+	if (str_check(&text) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	return fputs(text.p, stdout) == EOF || fflush(stdout) == EOF
+		       ? err_set(e, -errno, "write to stdout: %m")
+		       : 0;
+}
+
+int cmd_spec(struct cli *cli, struct err *e)
+{
+	const char *bundle = cli->spec_bundle ? cli->spec_bundle : ".";
+	scoped_free char *path = str_fmt("%s/config.json", bundle);
+	scoped_str
+	text = { 0 };
+	scoped_fd fd = -1;
+	int r;
+
+	template_write(cli->spec_rootless, getuid(), getgid(), &text);
+	if (!path || str_check(&text) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(e, -EEXIST, "file %s exists: remove it first", path);
+	if (fd < 0)
+		return err_set(e, -errno, "%s: %m", path);
+	r = io_write_full(fd, text.p, text.len);
+	return r < 0 ? err_set(e, r, "%s: %m", path) : 0;
+}

@@ -1,0 +1,393 @@
+/* create.c - making a container, as a table of steps with what undoes them.
+ *
+ * Order matters twice. What is to be cleaned up is written to the state directory before it is made, so
+ * that `delete --force` finds it after a crash at any point; and state.json is written last, so that it
+ * says the container is whole. The VM boots while hooks run. */
+#include "runtime/create.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "oci/seccomp.h"
+#include "oci/validate.h"
+#include "runtime/hooks.h"
+#include "sys/pty.h"
+#include "wire/ctl.h"
+
+static void log_warnings(struct strv *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		log_warn("%s", w->p[i]);
+	strv_fini(w);
+}
+
+/* Annotations and the vm section change settings only as far as the host allows. */
+static int apply_settings(struct creation *c, struct err *e)
+{
+	const struct spec_vm *vm = &c->spec.vm;
+	struct settings *s = &c->cli->settings;
+	char number[32];
+	int r = 0;
+	const struct {
+		const char *field, *value;
+	} one[] = {
+		{ "vm.hypervisor.path", vm->hypervisor_path },
+		{ "vm.kernel.path", vm->kernel_path },
+		{ "vm.kernel.initrd", vm->kernel_initrd },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(one) && r == 0; i++)
+		if (one[i].value)
+			r = settings_set_spec(s, one[i].field, one[i].value, e);
+	for (size_t i = 0; i < vm->hypervisor_parameters.n && r == 0; i++)
+		r = settings_set_spec(s, "vm.hypervisor.parameters", vm->hypervisor_parameters.p[i], e);
+	for (size_t i = 0; i < vm->kernel_parameters.n && r == 0; i++)
+		r = settings_set_spec(s, "vm.kernel.parameters", vm->kernel_parameters.p[i], e);
+	if (r == 0 && vm->has_vcpus) {
+		(void)snprintf(number, sizeof number, "%u", vm->vcpus);
+		r = settings_set_spec(s, "vm.hwConfig.vcpus", number, e);
+	}
+	if (r == 0 && vm->has_memory) {
+		(void)snprintf(number, sizeof number, "%llu", (unsigned long long)vm->memory);
+		r = settings_set_spec(s, "vm.hwConfig.memory", number, e);
+	}
+	for (size_t i = 0; i < c->spec.annotations.n && r == 0; i++)
+		r = settings_set_annotation(s, c->spec.annotations.p[i].key, c->spec.annotations.p[i].value,
+					    e);
+	return r;
+}
+
+int create_load(struct creation *c, struct err *e)
+{
+	const struct cli_create *o = &c->cli->create;
+	struct validate_host host;
+	int r;
+
+	c->monitor.sync = -1;
+	c->ctr.dirfd = c->ctr.lock_fd = -1;
+	c->marks = (struct marks){ .fd = -1, .proc = "cor" };
+	c->t_start = mark_now_ns();
+	if (o->preserve_fds > 0)
+		return err_set(e, -EINVAL, "--preserve-fds %llu: descriptors can't cross the border of a VM",
+			       (unsigned long long)o->preserve_fds);
+	c->bundle = realpath(o->bundle ? o->bundle : ".", NULL);
+	if (!c->bundle)
+		return err_set(e, -errno, "bundle %s: %m", o->bundle);
+	r = spec_load(c->bundle, o->config, &c->spec, e);
+	if (r < 0)
+		return r;
+	validate_probe(&host);
+	r = spec_validate(&c->spec, &host, &c->warnings, e);
+	if (r == 0)
+		r = spec_validate_start(&c->spec, e);
+	if (r == 0)
+		r = apply_settings(c, e);
+	c->t_parsed = mark_now_ns();
+	return r;
+}
+
+char *create_state_json(const struct ctr *c, enum state_status status, pid_t pid)
+{
+	struct oci_state s = c->state;
+	struct str text = { 0 };
+
+	s.status = status;
+	s.pid = pid;
+	state_write(&s, "", &text);
+	if (str_check(&text) < 0) {
+		str_fini(&text);
+		return NULL;
+	}
+	return str_take(&text);
+}
+
+/* The container's state as it will be stored: strings live in c->mem. */
+static int describe(struct creation *c, struct err *e)
+{
+	char created[STATE_TIME_MAX];
+	struct timespec now;
+	struct oci_state *s = &c->ctr.state;
+	int r;
+
+	if (clock_gettime(CLOCK_REALTIME, &now) < 0)
+		return err_set(e, -errno, "clock: %m");
+	state_time(&now, created);
+	r = plan_root(&c->spec, c->bundle, &c->mem, &c->plan.root, e);
+	if (r < 0)
+		return r;
+	s->oci_version = c->spec.oci_version;
+	s->id = c->ctr.id;
+	s->bundle = c->bundle;
+	s->rootfs = c->plan.root;
+	s->created = arena_str(&c->mem, created);
+	s->owner = arena_fmt(&c->mem, "%u", (unsigned)getuid());
+	s->annotations.p = c->spec.annotations.p;
+	s->annotations.n = c->spec.annotations.n;
+	return s->created && s->owner ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+static int make_directory(struct creation *c, struct err *e)
+{
+	bool hooks = hooks_any(&c->spec, HOOK_POSTSTART) || hooks_any(&c->spec, HOOK_POSTSTOP);
+	int r;
+
+	r = ctr_make(c->cli->global.root, c->cli->id, &c->ctr, e);
+	if (r < 0)
+		return r;
+	c->ctr_made = true;
+	if (c->cli->create.timing || c->cli->create.timing_json)
+		c->marks.fd = openat(c->ctr.dirfd, "marks", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	mark_put_at(&c->marks, "start", c->t_start);
+	mark_put_at(&c->marks, "parsed", c->t_parsed);
+	if (mkdirat(c->ctr.dirfd, "share", 0700) < 0)
+		return err_set(e, -errno, "mkdir %s/share: %m", c->ctr.dir);
+	r = ctr_write(&c->ctr, "config.json", c->spec.text, c->spec.text_len, e);
+	if (r == 0 && hooks)
+		r = ctr_write(&c->ctr, "hooks", "", 0, e);
+	return r == 0 ? describe(c, e) : r;
+}
+
+static int make_plan(struct creation *c, struct err *e)
+{
+	const struct plan_in in = {
+		.spec = &c->spec,
+		.settings = &c->cli->settings,
+		.id = c->ctr.id,
+		.bundle = c->bundle,
+		.state_dir = c->ctr.dir,
+		.console_socket = c->cli->create.console_socket,
+		.pty_given = c->pty_slave >= 0,
+		.foreground = c->foreground,
+		.marks = c->marks.fd >= 0,
+	};
+
+	return plan_make(&in, &c->mem, &c->plan, &c->warnings, e);
+}
+
+/* The filter is compiled here once; exec sessions take it from the file. */
+static int compile_seccomp(struct creation *c, struct err *e)
+{
+	scoped_seccomp prog = { 0 };
+	scoped_str
+	file = { 0 };
+	struct msg_process *p = &c->plan.ctr.process;
+	void *copy;
+	int r;
+
+	if (!c->spec.lnx.has_seccomp)
+		return 0;
+	r = seccomp_compile(&c->spec.lnx.seccomp, &prog, &c->warnings, e);
+	if (r < 0 || prog.len == 0)
+		return r;
+	copy = arena_strn(&c->mem, prog.bpf, prog.len);
+	if (!copy)
+		return err_set(e, -ENOMEM, "out of memory");
+	p->seccomp = (struct pack_blob){ .p = copy, .n = prog.len };
+	p->seccomp_flags = prog.flags;
+	buf_put_u32(&file, prog.flags);
+	str_addn(&file, prog.bpf, prog.len);
+	r = str_check(&file);
+	return r < 0 ? err_set(e, r, "seccomp: %m") : ctr_write(&c->ctr, "seccomp", file.p, file.len, e);
+}
+
+static int make_cgroup(struct creation *c, struct err *e)
+{
+	static const enum cgroup_manager managers[] = { [CLI_CGROUPFS] = CGROUP_FS,
+							[CLI_CGROUPS_SYSTEMD] = CGROUP_SYSTEMD,
+							[CLI_CGROUPS_DISABLED] = CGROUP_DISABLED };
+	enum cgroup_manager manager = managers[c->cli->global.cgroup_manager];
+	struct cgroup_layout layout = { 0 };
+	struct cgroup_limits limits;
+	int r;
+
+	if (c->cli->global.systemd_cgroup)
+		manager = CGROUP_SYSTEMD;
+	r = plan_host_limits(&c->spec.lnx.resources, PLAN_VMM_OVERHEAD + c->cli->settings.memory_overhead,
+			     &c->mem, &limits, e);
+	if (r < 0)
+		return r;
+	r = cgroup_layout_read(&layout);
+	if (r < 0)
+		return err_set(e, r, "cannot read the cgroup hierarchies: %m");
+	r = cgroup_plan(&layout, manager, c->spec.lnx.cgroups_path, c->ctr.id, &c->cgroup, e);
+	cgroup_layout_fini(&layout);
+	if (r == 0)
+		r = ctr_write_cgroup(&c->ctr, &c->cgroup, e);
+	if (r == 0)
+		r = cgroup_create(&c->cgroup, &limits, &c->warnings, e);
+	if (r < 0)
+		return r;
+	c->cgroup_made = true;
+	/* What could not be made was left out: the list on disk is what there is. */
+	return ctr_write_cgroup(&c->ctr, &c->cgroup, e);
+}
+
+static int start_monitor(struct creation *c, struct err *e)
+{
+	scoped_strv
+	procs = { 0 };
+	char *path;
+	int r;
+
+	r = spawn_monitor_path(c->cli->env->libexecdir, &c->mem, &path, e);
+	if (r == 0)
+		r = spawn_fork(&c->ctr, path, c->pty_slave, &c->monitor, e);
+	if (r < 0)
+		return r;
+	cgroup_procs(&c->cgroup, &procs);
+	c->plan.cgroup_procs.p = arena_array(&c->mem, procs.n + 1, sizeof(char *));
+	c->plan.ctr.hook_state = create_state_json(&c->ctr, STATE_CREATED, c->monitor.pid);
+	if (!c->plan.cgroup_procs.p || !c->plan.ctr.hook_state || strv_check(&procs) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < procs.n; i++) {
+		c->plan.cgroup_procs.p[i] = arena_str(&c->mem, procs.p[i]);
+		if (!c->plan.cgroup_procs.p[i])
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	c->plan.cgroup_procs.n = procs.n;
+	r = spawn_go(&c->monitor, &c->plan, e);
+	free(take_ptr(&c->plan.ctr.hook_state));
+	mark_put(&c->marks, "spawned");
+	return r;
+}
+
+/* The monitor's host namespaces stand when it says so; the guest boots meanwhile. */
+static int run_hooks(struct creation *c, struct err *e)
+{
+	static const enum spec_hook_kind kinds[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME,
+						     HOOK_CREATE_CONTAINER };
+	scoped_free char *json = NULL;
+	int r;
+
+	r = spawn_wait(&c->monitor, MSG_S_NAMESPACES, e);
+	if (r < 0)
+		return r;
+	cgroup_settled(&c->cgroup);
+	json = create_state_json(&c->ctr, STATE_CREATING, c->monitor.pid);
+	if (!json)
+		return err_set(e, -ENOMEM, "out of memory");
+	ctr_refresh(&c->ctr);
+	/* createContainer: the container's namespaces, the host's files - that is where the VM stands. */
+	for (size_t i = 0; i < ARRAY_LEN(kinds) && r == 0; i++)
+		r = hooks_run(&c->spec, kinds[i], json, kinds[i] == HOOK_CREATE_CONTAINER ? c->ctr.vm.pid : 0,
+			      &c->warnings, e);
+	if (r < 0)
+		return r;
+	mark_put(&c->marks, "hooks");
+	r = ctl_send(c->monitor.sync, MSG_S_HOOKS_DONE, NULL, NULL, NULL, 0);
+	return r < 0 && r != -EPIPE ? err_set(e, r, "the container's monitor: %m") : 0;
+}
+
+static int wait_created(struct creation *c, struct err *e)
+{
+	return spawn_wait(&c->monitor, MSG_S_CREATED, e);
+}
+
+static int write_pid_file(const char *path, pid_t pid, struct err *e)
+{
+	scoped_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	char text[16];
+	int n, r;
+
+	if (fd < 0)
+		return err_set(e, -errno, "--pid-file %s: %m", path);
+	n = snprintf(text, sizeof text, "%d", (int)pid); /* no newline: go-runc parses the raw bytes */
+	r = io_write_full(fd, text, (size_t)n);
+	return r < 0 ? err_set(e, r, "--pid-file %s: %m", path) : 0;
+}
+
+static int send_pidfd(const char *path, pid_t pid, struct err *e)
+{
+	scoped_fd fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0)
+		return err_set(e, -errno, "pidfd_open: %m");
+	return pty_send_master(path, fd, "pidfd", e);
+}
+
+static int write_state(struct creation *c, struct err *e)
+{
+	const struct cli_create *o = &c->cli->create;
+	scoped_free char *json = create_state_json(&c->ctr, STATE_CREATED, c->monitor.pid);
+	int r = 0;
+
+	if (!json)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (o->pid_file)
+		r = write_pid_file(o->pid_file, c->monitor.pid, e);
+	if (r == 0 && o->pidfd_socket)
+		r = send_pidfd(o->pidfd_socket, c->monitor.pid, e);
+	return r == 0 ? ctr_write(&c->ctr, "state.json", json, strlen(json), e) : r;
+}
+
+static int (*const steps[])(struct creation *c, struct err *e) = {
+	make_directory, make_plan, compile_seccomp, make_cgroup,
+	start_monitor,  run_hooks, wait_created,    write_state,
+};
+
+int create_remove(struct creation *c, struct err *e)
+{
+	scoped_free char *json = NULL;
+	int r;
+
+	if (hooks_any(&c->spec, HOOK_POSTSTOP)) {
+		json = create_state_json(&c->ctr, STATE_STOPPED, 0);
+		if (json)
+			may_fail(hooks_run(&c->spec, HOOK_POSTSTOP, json, 0, &c->warnings,
+					   e)); /* warnings only */
+		log_warnings(&c->warnings);
+	}
+	r = ctr_remove(&c->ctr, e);
+	if (r == 0)
+		c->ctr_made = false;
+	return r;
+}
+
+/* After a failed step: as if it had never been attempted. */
+static void undo(struct creation *c)
+{
+	struct err e = { 0 };
+
+	if (!c->ctr_made)
+		return;
+	spawn_abort(&c->monitor);
+	if (ctr_kill(&c->ctr, &e) < 0 || create_remove(c, &e) < 0)
+		log_warn("cleaning up: %s (try: cor delete --force %s)", e.msg, c->ctr.id);
+}
+
+int create_container(struct creation *c, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps) && r == 0; i++)
+		r = steps[i](c, e);
+	log_warnings(&c->warnings);
+	if (r < 0)
+		undo(c);
+	return r;
+}
+
+void create_fini(struct creation *c)
+{
+	scope_close(&c->monitor.sync);
+	c->monitor.sync = -1;
+	scope_close(&c->marks.fd);
+	c->marks.fd = -1;
+	/* strings of the state belong to the spec and to mem */
+	memset(&c->ctr.state, 0, sizeof c->ctr.state);
+	ctr_fini(&c->ctr);
+	cgroup_fini(&c->cgroup);
+	strv_fini(&c->warnings);
+	spec_fini(&c->spec);
+	arena_fini(&c->mem);
+	free(take_ptr(&c->bundle));
+}

@@ -1,0 +1,53 @@
+/* plan.h - from a checked config.json and the host's settings to what monitor and agent are given.
+ *
+ * Pure decisions plus the look-ups they need (does a bind source exist, is it a directory, does KVM
+ * work): nothing is created here. Everything in the result lives in the arena, the spec or the
+ * settings, which must outlive it. */
+#ifndef RUNTIME_PLAN_H
+#define RUNTIME_PLAN_H
+
+#include "cfg/settings.h"
+#include "oci/spec.h"
+#include "sys/cgroup.h"
+#include "wire/plan.h"
+
+struct plan_in {
+	const struct spec *spec;
+	const struct settings *settings;
+	const char *id;
+	const char *bundle;         /* absolute, resolved */
+	const char *state_dir;      /* absolute */
+	const char *console_socket; /* or NULL */
+	bool pty_given, foreground, marks;
+};
+
+/* Container, binds, namespaces and VM. Not filled: cgroup_procs, ctr.hook_state (they depend on what
+ * is made later). Warnings are for the log. */
+int must_check plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret,
+			 struct strv *warnings, struct err *e);
+
+/* The absolute, resolved container root of a bundle, in the arena. */
+int must_check plan_root(const struct spec *s, const char *bundle, struct arena *a, char **ret,
+			 struct err *e);
+
+/* One process (the container's or an exec session's). The seccomp program is not filled. */
+int must_check plan_process(const struct spec_process *p, struct arena *a, struct msg_process *ret,
+			    struct err *e);
+
+/* The guest's limits (create, update). */
+int must_check plan_resources(const struct spec_resources *r, struct arena *a, struct msg_resources *ret,
+			      struct err *e);
+
+/* The host's limits of the VM: what the container may have plus `overhead` bytes of memory for the VM
+ * itself. Device lists are in the arena. */
+int must_check plan_host_limits(const struct spec_resources *r, uint64_t overhead, struct arena *a,
+				struct cgroup_limits *ret, struct err *e);
+
+/* Memory that a VM needs on the host beyond its guest memory: QEMU, its threads, page tables. */
+#define PLAN_VMM_OVERHEAD (128ull << 20)
+
+/* plan_vm.c: sizes and files of the VM. */
+int must_check plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
+		       struct err *e);
+
+#endif

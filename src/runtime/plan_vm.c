@@ -1,0 +1,147 @@
+/* plan_vm.c - the virtual machine's half of the plan: which hypervisor, whether KVM works, sizes, files. */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#include "hyper/cmdline.h"
+#include "hyper/hyper.h"
+#include "runtime/plan.h"
+
+#define KVM_DEVICE   "/dev/kvm"
+#define KVM_PROBE_MS 200
+
+static const char *const qemu_places[] = { "/usr/bin/qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64",
+					   "/usr/libexec/qemu-kvm" };
+
+static int find_qemu(const struct settings *s, struct arena *a, char **ret, struct err *e)
+{
+	const char *path = s->qemu_path;
+
+	for (size_t i = 0; !path && i < ARRAY_LEN(qemu_places); i++)
+		if (access(qemu_places[i], X_OK) == 0)
+			path = qemu_places[i];
+	if (!path)
+		return err_set(e, -ENOENT,
+			       "no QEMU found (%s): install the package qemu-system-x86, or set qemu.path in "
+			       "cor.conf",
+			       qemu_places[0]);
+	if (access(path, X_OK) < 0)
+		return err_set(e, -errno, "qemu.path %s: %m", path);
+	*ret = arena_str(a, path);
+	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+/* KVM only if guest code really ran; `kvm` in the settings makes its absence an error. */
+static int choose_accel(const struct settings *s, bool *ret_kvm, struct strv *warnings, struct err *e)
+{
+	struct err why = { 0 };
+	int r;
+
+	*ret_kvm = false;
+	if (s->accel == SETTINGS_ACCEL_TCG)
+		return 0;
+	r = kvm_probe(KVM_DEVICE, KVM_PROBE_MS, &why);
+	*ret_kvm = r == 0;
+	if (r == 0)
+		return 0;
+	if (s->accel == SETTINGS_ACCEL_KVM)
+		return err_set(e, r, "accel = kvm, but KVM does not work here: %s", why.msg);
+	if (r != -ENOENT) /* no device at all is no surprise worth a line */
+		strv_addf(warnings, "KVM is not used, the VM runs by software emulation: %s", why.msg);
+	return 0;
+}
+
+/* How many CPUs a list such as "0-3,7" names; 0 = none or no list. */
+static unsigned count_cpus(const char *list)
+{
+	unsigned n = 0, from, to;
+	const char *p = list;
+	char *end;
+
+	while (p && *p) {
+		from = to = (unsigned)strtoul(p, &end, 10);
+		if (end == p)
+			return 0;
+		if (*end == '-') {
+			p = end + 1;
+			to = (unsigned)strtoul(p, &end, 10);
+			if (end == p || to < from || to - from > 4096)
+				return 0;
+		}
+		n += to - from + 1;
+		p = *end == ',' ? end + 1 : NULL;
+	}
+	return n;
+}
+
+static void choose_size(const struct plan_in *in, struct vmcfg *ret)
+{
+	const struct spec_resources *r = &in->spec->lnx.resources;
+	uint64_t limit = r->memory.has_limit && r->memory.limit > 0 ? (uint64_t)r->memory.limit : 0;
+	struct sysinfo si;
+	cpu_set_t set;
+
+	if (sysinfo(&si) < 0)
+		si.totalram = 0;
+	if (sched_getaffinity(0, sizeof set, &set) < 0)
+		CPU_ZERO(&set);
+	ret->memory = settings_vm_memory(in->settings, limit, (uint64_t)si.totalram * si.mem_unit);
+	ret->vcpus = settings_vm_vcpus(
+		in->settings, r->cpu.has_quota && r->cpu.quota > 0 ? (uint64_t)r->cpu.quota : 0,
+		r->cpu.has_period ? r->cpu.period : 0, count_cpus(r->cpu.cpus), (unsigned)CPU_COUNT(&set));
+}
+
+static int check_file(const char *what, const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_set(e, -errno, "%s %s: %m (make the mini-OS with: cor-image os)", what, path);
+	if (!S_ISREG(st.st_mode) || st.st_size == 0)
+		return err_set(e, -EINVAL,
+			       "%s %s is not a file with content (make it anew with: cor-image os)", what,
+			       path);
+	return 0;
+}
+
+int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
+	    struct err *e)
+{
+	const struct settings *s = in->settings;
+	scoped_str
+	words = { 0 };
+	int r;
+
+	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU };
+	r = find_qemu(s, a, &ret->hypervisor_path, e);
+	if (r == 0)
+		r = check_file("guest kernel", s->kernel, e);
+	if (r == 0)
+		r = check_file("mini-OS", s->initrd, e);
+	if (r == 0)
+		r = choose_accel(s, &ret->kvm, warnings, e);
+	if (r < 0)
+		return r;
+	choose_size(in, ret);
+	ret->kernel = arena_str(a, s->kernel);
+	ret->initrd = arena_str(a, s->initrd);
+	ret->share = arena_fmt(a, "%s/share", in->state_dir);
+	ret->hypervisor_params.p = arena_array(a, s->qemu_params.n + 1, sizeof(char *));
+	if (!ret->kernel || !ret->initrd || !ret->share || !ret->hypervisor_params.p)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < s->qemu_params.n; i++) {
+		ret->hypervisor_params.p[i] = arena_str(a, s->qemu_params.p[i]);
+		if (!ret->hypervisor_params.p[i])
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	ret->hypervisor_params.n = s->qemu_params.n;
+	r = hv_kernel_cmdline(ret, &words);
+	for (size_t i = 0; i < s->kernel_params.n; i++)
+		str_addf(&words, " %s", s->kernel_params.p[i]);
+	if (r == 0)
+		r = str_check(&words);
+	ret->cmdline = r == 0 ? arena_str(a, words.p) : NULL;
+	return ret->cmdline ? 0 : err_set(e, r < 0 ? r : -ENOMEM, "kernel command line: %m");
+}
