@@ -1,4 +1,7 @@
-int main(void)
+/* cor-agent.c - PID 1 of the guest; what it does, and its test mode, is in agent/agent.h. */
+#include "agent/agent.h"
+
+int main(int argc, char **argv)
 {
-	return 0;
+	return agent_main(argc, argv);
 }

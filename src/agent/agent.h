@@ -1,0 +1,108 @@
+/* agent.h - the guest's PID 1: the agent's state, shared by the files of this folder.
+ *
+ * Reading order: agent.c (loop and messages), ctr.c (one container's life), proc.c (a process from
+ * clone to exit report), child.c (what the new process does until it is the container's program),
+ * rootfs.c and its helpers (mounts, devices). boot.c is the guest's own start.
+ *
+ * Trusts: the host's messages as far as their form was checked by the codec; a value that makes no sense
+ * is an error answer. Distrusts: the container, so also every name below its root. Never: exits, aborts or
+ * blocks on a container - the guest lives as long as PID 1. Thread: one. */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "wire/msg.h"
+#include "wire/mux.h"
+
+/* At most this many processes are started by the host at a time (the container's own and exec
+ * sessions): each has up to three streams, so MUX_STREAMS is not exceeded before. */
+#define AGENT_PROCS 160
+
+/* How the agent is run; see agent_main(). */
+struct agent_conf {
+	int channel;       /* fd of the agent channel, borrowed */
+	const char *share; /* where the share is (test mode) or is to be mounted */
+	int cgroup;        /* directory fd of the cgroup2 tree to work in, -1 = there is none; borrowed */
+	bool is_test;      /* an ordinary process in namespaces: leave clock, entropy and machine alone */
+	uint64_t boot_ns;  /* CLOCK_BOOTTIME when main() began */
+};
+
+enum proc_state {
+	PROC_FREE,
+	PROC_SETUP,   /* the child prepares itself (CREATE or EXEC is not answered) */
+	PROC_CREATED, /* it waits for START */
+	PROC_STARTED, /* it was told to exec; not answered yet */
+	PROC_RUNNING,
+	PROC_STATE_N
+};
+
+struct agent;
+
+struct proc {
+	struct agent *agent;
+	enum proc_state state;
+	uint32_t id;       /* the host's number of it */
+	pid_t pid;         /* as the agent sees it */
+	struct source ctl; /* our end of its control socket (see child.h) */
+	int ctl_fd;        /* -1 = closed: it runs the container's program */
+	uint32_t request;  /* the request that is answered next */
+	bool has_request;
+	bool is_failed;  /* it could not be set up: no exit is reported */
+	struct err *err; /* why (owned) */
+	int tty;         /* the master of its terminal; -1 */
+	bool reaped;
+	int wait_status;
+};
+
+struct ctr {
+	bool exists;
+	uint64_t namespaces; /* CLONE_NEW* that are its own */
+	char cg_name[24];
+	int cg;            /* its cgroup's directory; -1 */
+	int device_prog;   /* -1 = all devices are allowed */
+	struct source oom; /* inotify of memory.events; its fd is -1 without */
+	int oom_fd;
+	uint64_t oom_kills;
+};
+
+struct agent {
+	struct agent_conf conf;
+	struct loop loop;
+	struct mux mux;
+	struct source signals;
+	int signal_fd;
+	int own_pidns; /* to come back from the container's */
+	bool share_mounted, greeted, marks, stop;
+	uint32_t ctr_count;
+	struct ctr ctr;
+	struct proc procs[AGENT_PROCS];
+};
+
+/* The program:
+ *     cor-agent                                      in the guest's initramfs, as /init
+ *     cor-agent --test-fd N --share DIR [--cgroup DIR]
+ *         on a host, for tests, as PID 1 of fresh pid and mount namespaces: fd N is the agent channel,
+ *         DIR the share, and --cgroup a directory of a cgroup2 tree without processes. Without it,
+ *         limits are refused. The machine (clock, entropy, modules, power) is left alone.
+ * Returns the exit status; in a guest it ends the machine instead. */
+int agent_main(int argc, char **argv);
+
+/* Serves the channel until SHUTDOWN or the channel's end. Returns 0, or -errno when the agent could
+ * not be set up. Powering off is up to the caller. */
+int must_check agent_run(const struct agent_conf *conf);
+
+/* Answers request `id` with the error in e, or with success when e is NULL or has code 0. */
+void agent_answer(struct agent *a, uint32_t id, const struct err *e);
+/* Sends a message; a lost channel is noticed by the mux. */
+void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v);
+/* A phase mark, if the host asked for them. */
+void agent_mark(struct agent *a, const char *name);
+/* CLOCK_BOOTTIME in ns. */
+uint64_t agent_boot_ns(void);
+
+#endif

@@ -1,0 +1,233 @@
+/* boot.c - see boot.h. Trusts: the initramfs (ours) and the kernel command line (the host's).
+ * Never: gives up on what a container can do without; that is logged to the console. */
+#include "agent/boot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "sys/cg2.h"
+
+#define PORT_NAME    "cor.agent"
+#define PORTS_DIR    "/sys/class/virtio-ports"
+#define MODULES_LIST "/lib/modules/load"
+#define CGROUP_DIR   "/sys/fs/cgroup"
+/* A word of the kernel command line: the machine can't power off, but ends at a reset. */
+#define REBOOT_WORD "cor.end=reboot"
+
+static const struct {
+	const char *type, *dir;
+	unsigned long flags;
+	const char *data;
+} mounts[] = {
+	{ "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+	{ "sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+	{ "devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=755" },
+	{ "tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755" },
+	{ "cgroup2", CGROUP_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+};
+
+/* The initramfs is the one root that pivot_root refuses to leave: it has no parent mount. A copy of
+ * it mounted over itself has. */
+static int make_root_movable(struct err *e)
+{
+	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 || chdir("/run") < 0 ||
+	    mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return err_set(e, -errno, "root of the guest: %m");
+	return 0;
+}
+
+static int mount_all(struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(mounts); i++) {
+		(void)mkdir(mounts[i].dir, 0755); /* there already, or the mount says why not */
+		if (mount(mounts[i].type, mounts[i].dir, mounts[i].type, mounts[i].flags, mounts[i].data) <
+			    0 &&
+		    errno != EBUSY) /* the kernel may have mounted devtmpfs itself */
+			return err_set(e, -errno, "mount %s on %s: %m", mounts[i].type, mounts[i].dir);
+	}
+	return io_mkdirs(BOOT_SHARE_DIR, 0755);
+}
+
+/* fds 0 to 2 must not be anything else, ever. */
+static void hold_stdio(void)
+{
+	int fd = open("/dev/console", O_RDWR | O_NOCTTY);
+
+	if (fd < 0)
+		fd = open("/dev/null", O_RDWR);
+	for (int i = 0; i < 3; i++)
+		if (fd >= 0 && fd != i && dup2(fd, i) < 0)
+			return;
+	if (fd > 2)
+		(void)close(fd);
+}
+
+static int load_module(const char *path)
+{
+	scoped_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static void load_modules(void)
+{
+	scoped_free char *list = NULL;
+	char *rest, *path;
+	size_t n;
+	int r;
+
+	r = io_read_file_at(AT_FDCWD, MODULES_LIST, 1u << 20, &list, &n);
+	if (r < 0)
+		return; /* a kernel with everything built in has no list */
+	rest = list;
+	while ((path = strsep(&rest, "\n")) != NULL) {
+		r = *path ? load_module(path) : 0;
+		if (r < 0)
+			log_error("module %s: %s", path, strerror(-r));
+	}
+}
+
+static void raise_loopback(void)
+{
+	scoped_fd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
+		log_warn("loopback interface: %s", strerror(errno));
+}
+
+int boot_guest(int *ret_cgroup, struct err *e)
+{
+	scoped_fd cg = -1;
+	int r;
+
+	r = make_root_movable(e);
+	if (r == 0)
+		r = mount_all(e);
+	if (r < 0)
+		return r;
+	hold_stdio();
+	load_modules();
+	raise_loopback();
+	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = cg < 0 ? -errno : cg2_enable_all(cg);
+	if (r < 0)
+		return err_set(e, r, "cgroups of the guest: %m");
+	*ret_cgroup = take_fd(&cg);
+	return 0;
+}
+
+/* The port's device number by its name, as text "vport0p1" (free()); NULL if it isn't there yet. */
+static char *find_port(void)
+{
+	scoped_dir dir = opendir(PORTS_DIR);
+	struct dirent *ent;
+
+	while (dir && (ent = readdir(dir)) != NULL) {
+		scoped_free char *file = str_fmt("%s/name", ent->d_name), *name = NULL;
+		size_t n;
+
+		if (ent->d_name[0] == '.' || !file || io_read_file_at(dirfd(dir), file, 256, &name, &n) < 0)
+			continue;
+		name[strcspn(name, "\n")] = '\0';
+		if (strcmp(name, PORT_NAME) == 0)
+			return str_fmt("/dev/%s", ent->d_name);
+	}
+	return NULL;
+}
+
+static int open_uevents(void)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+	scoped_fd fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof addr) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+/* Until the host's end is open a port reads as at its end. Its poll wakes when that changes, which
+ * an edge-triggered wait sees without spinning. */
+static int await_host(int port)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+	scoped_fd ep = epoll_create1(EPOLL_CLOEXEC);
+
+	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, port, &ev) < 0)
+		return -errno;
+	for (;;) {
+		if (epoll_wait(ep, &ev, 1, -1) < 0 && errno != EINTR)
+			return -errno;
+		if (!(ev.events & EPOLLHUP))
+			return 0;
+	}
+}
+
+int boot_open_channel(int *ret_fd, struct err *e)
+{
+	scoped_fd events = open_uevents(), fd = -1;
+	char drop[4096];
+	int r;
+
+	if (events < 0)
+		return err_set(e, events, "device events: %m");
+	for (;;) {
+		scoped_free char *path = find_port();
+
+		fd = path ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+		if (fd >= 0)
+			break;
+		if (path && errno != ENOENT)
+			return err_set(e, -errno, "agent channel %s: %m", path);
+		/* What the event says is of no interest, only that there was one; a lost one (ENOBUFS) is
+		 * one. */
+		if (recv(events, drop, sizeof drop, 0) < 0 && errno != EINTR && errno != ENOBUFS)
+			return err_set(e, -errno, "device events: %m");
+	}
+	r = await_host(fd);
+	if (r < 0)
+		return err_set(e, r, "agent channel: %m");
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* True if the kernel command line has the word. */
+static bool has_word(const char *word)
+{
+	scoped_free char *line = NULL;
+	char *rest, *w;
+	size_t n;
+
+	if (io_read_file_at(AT_FDCWD, "/proc/cmdline", 65536, &line, &n) < 0)
+		return false;
+	rest = line;
+	while ((w = strsep(&rest, " \n")) != NULL)
+		if (strcmp(w, word) == 0)
+			return true;
+	return false;
+}
+
+void boot_end(void)
+{
+	sync();
+	(void)umount2(BOOT_SHARE_DIR, MNT_DETACH); /* not mounted, or gone with the machine */
+	(void)reboot(has_word(REBOOT_WORD) ? RB_AUTOBOOT : RB_POWER_OFF);
+	/* A kernel without power off refuses or halts; a reset ends the machine as well. */
+	(void)reboot(RB_AUTOBOOT);
+}

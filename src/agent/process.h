@@ -1,0 +1,25 @@
+/* process.h - turning the calling process into the container's program: user, rights, limits,
+ * directory, exec. Called by child.c, for the container's process and for exec sessions alike. */
+#ifndef AGENT_PROCESS_H
+#define AGENT_PROCESS_H
+
+#include "base/err.h"
+#include "wire/msg.h"
+
+struct process_image {
+	char *path; /* what is executed */
+	char **env; /* with HOME */
+};
+
+/* Everything up to exec, in the order in which rights are needed and dropped. The image lives until exec. */
+int must_check process_prepare(const struct msg_process *p, struct process_image *ret, struct err *e);
+/* Looks the program up again, then executes it. Returns only on failure. */
+int process_exec(const struct msg_process *p, struct process_image *image, struct err *e);
+
+/* Finds args[0] as execvp does, with the PATH of env. *ret_path: free(). The error's text is the
+ * one that callers of OCI runtimes look for. */
+int must_check process_lookup(const struct msg_process *p, char **ret_path, struct err *e);
+/* The home directory of a user in an /etc/passwd (its text), "/" if there is none. free(). */
+char *must_check process_home(const char *passwd, uint32_t uid);
+
+#endif

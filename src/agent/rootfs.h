@@ -1,0 +1,28 @@
+/* rootfs.h - the container's view of files: root, mounts, devices, masks. Called by child.c in the
+ * container's new mount namespace. */
+#ifndef AGENT_ROOTFS_H
+#define AGENT_ROOTFS_H
+
+#include "base/err.h"
+#include "wire/msg.h"
+
+struct rootfs {
+	const struct msg_ctr *ctr;
+	const char *share;
+	bool has_cgroup;
+	bool has_userns;
+	int root; /* its top directory; -1 before rootfs_mount() */
+};
+
+/* Root and all mounts, in order. */
+int must_check rootfs_mount(struct rootfs *r, struct err *e);
+/* Default and given device nodes, links in /dev. */
+int must_check rootfs_devices(struct rootfs *r, struct err *e);
+/* A new terminal from the container's own devpts. With `console`, the slave is also /dev/console. */
+int must_check rootfs_terminal(int root, bool console, int *ret_master, int *ret_slave, struct err *e);
+/* Read-only mounts and root, masked and read-only paths: after everything that writes. */
+int must_check rootfs_protect(struct rootfs *r, struct err *e);
+/* Makes it this process's root. */
+int must_check rootfs_enter(struct rootfs *r, struct err *e);
+
+#endif
