@@ -583,6 +583,7 @@ static int create(struct cgroup *c, const struct cgroup_limits *l, struct strv *
 		if (r < 0)
 			return err_set(e, r, "%s", local.msg);
 	}
+	c->owned = true;
 	return cgroup_apply(c, l, e);
 }
 
@@ -599,6 +600,7 @@ int cgroup_create(struct cgroup *c, const struct cgroup_limits *limits, struct s
 	r = create(c, limits, warnings, e);
 	if (r < 0) {
 		cgroup_settled(c);
+		c->owned = false;
 		may_fail(cgroup_undo(c)); /* the first error is the one to report */
 	}
 	return r;
@@ -621,8 +623,8 @@ int cgroup_encode(const struct cgroup *c, struct strv *to)
 	const struct cgroup_dir *d;
 	size_t i;
 
-	strv_addf(to, "%s %s %s", manager_names[c->manager], c->slice ? c->slice : "-",
-		  c->unit ? c->unit : "-");
+	strv_addf(to, "%s %s %s %s", manager_names[c->manager], c->owned ? "made" : "planned",
+		  c->slice ? c->slice : "-", c->unit ? c->unit : "-");
 	for (i = 0; i < c->n; i++) {
 		d = &c->dirs[i];
 		strv_addf(to, "%s %zu %zu %s %s", d->v2 ? "v2" : "v1", d->base, d->keep,
@@ -659,17 +661,18 @@ static int decode_word(const char *word, char **ret)
 
 static int decode_head(char *line, struct cgroup *c)
 {
-	char *word[3];
+	char *word[4];
 	int m;
 
 	if (!cut_words(line, word, ARRAY_LEN(word)))
 		return -EBADMSG;
 	for (m = 0; m < CGROUP_MANAGER_N && !str_eq(word[0], manager_names[m]);)
 		m++;
-	if (m == CGROUP_MANAGER_N)
+	c->owned = str_eq(word[1], "made");
+	if (m == CGROUP_MANAGER_N || (!c->owned && !str_eq(word[1], "planned")))
 		return -EBADMSG;
 	c->manager = (enum cgroup_manager)m;
-	if (decode_word(word[1], &c->slice) < 0 || decode_word(word[2], &c->unit) < 0)
+	if (decode_word(word[2], &c->slice) < 0 || decode_word(word[3], &c->unit) < 0)
 		return -ENOMEM;
 	return 0;
 }

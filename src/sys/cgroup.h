@@ -59,6 +59,7 @@ struct cgroup {
 	char *slice;             /* systemd: its slice */
 	struct cgroup_dir *dirs; /* the v2 one first; none = nothing to do */
 	size_t n;
+	bool owned;        /* made by cgroup_create(): all in it is the container's */
 	pid_t placeholder; /* systemd: keeps the new scope alive until cgroup_settled(); 0 = none */
 };
 
@@ -122,10 +123,12 @@ int must_check cgroup_apply(const struct cgroup *c, const struct cgroup_limits *
 /* Pids of all members, of child cgroups too, each once: *ret (free()), *ret_n. */
 int must_check cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *ret_n);
 /* SIGKILL to all members, until none is left: 0, or -ETIMEDOUT after timeout_ms. Zombies whose
- * parent does not wait for them are no members. A cgroup that is gone is success. */
+ * parent does not wait for them are no members. A cgroup that is gone is success. One that was planned
+ * but never made (create crashed before) may be somebody else's: nothing is done to its members. */
 int must_check cgroup_kill(const struct cgroup *c, int timeout_ms);
 /* Removes the directories, and those above that create made and nobody else uses. Waits up to
- * timeout_ms for members that are just ending; never kills. Gone already is success. */
+ * timeout_ms for members that are just ending; never kills. Gone already is success. Of one that was
+ * planned but never made, only empty directories are removed. */
 int must_check cgroup_remove(struct cgroup *c, int timeout_ms, struct err *e);
 void cgroup_fini(struct cgroup *c); /* frees; idempotent; ends the placeholder, removes nothing */
 

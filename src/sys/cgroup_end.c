@@ -274,6 +274,8 @@ int cgroup_kill(const struct cgroup *c, int timeout_ms)
 	size_t left;
 	int r;
 
+	if (!c->owned)
+		return 0;
 	kill_fast(c);
 	for (;;) {
 		r = kill_round(c, end, &left);
@@ -351,7 +353,9 @@ int cgroup_remove(struct cgroup *c, int timeout_ms, struct err *e)
 	int r;
 
 	for (i = 0; i < c->n; i++) {
-		r = remove_leaf(&c->dirs[i], end);
+		r = remove_leaf(&c->dirs[i], c->owned ? end : 0);
+		if (r == -EBUSY && !c->owned)
+			continue; /* somebody else's */
 		if (r < 0)
 			return err_set(e, r, "cgroup %s: remove: %m", c->dirs[i].path);
 		r = remove_above(&c->dirs[i], keep_of(&c->dirs[i]));

@@ -128,7 +128,8 @@ static void test_plan(void **state)
 
 static void test_store(void **state)
 {
-	static const char *const bad[] = { "", "cgroupfs", "cgroupfs -", "other - -" };
+	static const char *const bad[] = { "", "cgroupfs", "cgroupfs made -", "other made - -",
+					   "cgroupfs - - -" };
 	static const char *const bad_dirs[] = { "v1 4 4 cpu",        "v3 3 4 cpu /cg/a", "v1 99 4 cpu /cg/a",
 						"v1 3 99 cpu /cg/a", "v1 3 2 cpu /cg/a", "v1 2 4 cpu /cg/a",
 						"v1 0 0 cpu cg/a" };
@@ -157,7 +158,7 @@ static void test_store(void **state)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bad_dirs); i++) {
 		strv_fini(&a);
-		strv_add(&a, "cgroupfs - -");
+		strv_add(&a, "cgroupfs made - -");
 		strv_add(&a, bad_dirs[i]);
 		assert_int_equal(cgroup_decode(&a, &d), -EBADMSG);
 	}
@@ -486,7 +487,11 @@ static void life(bool only_v2)
 	assert_int_equal(cgroup_plan(&h.l, CGROUP_FS, h.path, "x", &other, NULL), 0);
 	assert_int_equal(cgroup_create(&other, &(struct cgroup_limits){ 0 }, &h.warnings, &e), -EBUSY);
 	assert_non_null(strstr(e.msg, "linux.cgroupsPath"));
+	/* and a create that crashed before it noticed ends nobody */
+	assert_int_equal(cgroup_kill(&other, TIMEOUT_MS), 0);
+	assert_int_equal(cgroup_remove(&other, TIMEOUT_MS, &e), 0);
 	cgroup_fini(&other);
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 	/* not removed while somebody is in it */
 	assert_int_equal(cgroup_remove(&h.c, 20, &e), -EBUSY);
 	assert_int_equal(cgroup_pids(&h.c, &pids, &n), 0);
