@@ -1,0 +1,148 @@
+/* test_elf.c - what counts as a kernel, what a module says, and files that lie about their offsets. */
+#include "fixture.h"
+
+#include <elf.h>
+#include <errno.h>
+
+#include "image/elf.h"
+
+static void test_kernel(void **state)
+{
+	scoped_str
+	good = { 0 }, other = { 0 }, none = { 0 };
+	struct err e = { 0 };
+
+	(void)state;
+	fix_kernel(&good, FIX_NOTE_PVH);
+	fix_kernel(&other, FIX_NOTE_OTHER);
+	fix_kernel(&none, FIX_NOTE_NONE);
+	assert_int_equal(elf_check_kernel(good.p, good.len, NULL), 0);
+	assert_int_equal(elf_check_kernel(other.p, other.len, &e), -ENOEXEC);
+	assert_non_null(strstr(e.msg, "PVH"));
+	assert_int_equal(elf_check_kernel(none.p, none.len, &e), -ENOEXEC);
+	assert_non_null(strstr(e.msg, "PVH"));
+}
+
+static void test_kernel_hostile(void **state)
+{
+	static const struct {
+		size_t at;
+		uint32_t value;
+	} rows[] = {
+		{ 0, 0x464c457e },                 /* magic */
+		{ 4, 0x00010101 },                 /* 32 bits */
+		{ 16, EM_386 << 16 | ET_EXEC },    /* machine */
+		{ 16, EM_X86_64 << 16 | ET_CORE }, /* type */
+		{ 32, 0xffffff00 },                /* program headers outside */
+		{ 36, 0xffffffff },                /* the same, wrapping */
+		{ 54, 0xffff0038 },                /* 65535 of them */
+		{ 54, 0x00020037 },                /* size of one */
+		{ 64 + 8, 0xfffffff0 },            /* segment outside */
+		{ 64 + 32, 0x10000000 },           /* segment too long */
+		{ 64 + 40, 1 },                    /* longer in the file than in memory */
+		{ 64 + 56 + 32, 0x10000000 },      /* notes too long */
+		{ 64 + 112, 0xffffffff },          /* a note's name outside */
+		{ 64 + 112 + 4, 0xfffffffd },      /* its content, wrapping when aligned */
+		{ 64, PT_NULL },                   /* nothing to load */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		scoped_str
+		s = { 0 };
+
+		fix_kernel(&s, FIX_NOTE_PVH);
+		fix_put32(&s, rows[i].at, rows[i].value);
+		assert_int_equal(elf_check_kernel(s.p, s.len, NULL), -ENOEXEC);
+	}
+}
+
+static void test_kernel_cut_short(void **state)
+{
+	scoped_str
+	s = { 0 };
+
+	(void)state;
+	fix_kernel(&s, FIX_NOTE_PVH);
+	for (size_t n = 0; n < s.len; n++) {
+		char *exact = n ? malloc(n) : NULL;
+
+		if (n)
+			memcpy(exact, s.p, n);
+		assert_int_equal(elf_check_kernel(exact, n, NULL), -ENOEXEC);
+		free(exact);
+	}
+}
+
+static void test_modinfo(void **state)
+{
+	static const char info[] = "depends=a,b\0dependsx=c\0empty=\0depends=second";
+	scoped_str
+	s = { 0 };
+	struct modinfo m;
+
+	(void)state;
+	fix_module(&s, info, sizeof(info));
+	assert_int_equal(elf_modinfo(s.p, s.len, &m, NULL), 0);
+	assert_string_equal(modinfo_get(&m, "depends"), "a,b");
+	assert_string_equal(modinfo_get(&m, "dependsx"), "c");
+	assert_string_equal(modinfo_get(&m, "empty"), "");
+	assert_null(modinfo_get(&m, "depend"));
+	assert_null(modinfo_get(&m, "none"));
+}
+
+static void test_modinfo_hostile(void **state)
+{
+	scoped_str
+	s = { 0 }, open_end = { 0 }, kernel = { 0 };
+	struct modinfo m;
+	size_t len;
+
+	(void)state;
+	fix_module(&open_end, "depends=a", 9); /* no NUL at the end */
+	assert_int_equal(elf_modinfo(open_end.p, open_end.len, &m, NULL), -ENOEXEC);
+	fix_kernel(&kernel, FIX_NOTE_PVH);
+	assert_int_equal(elf_modinfo(kernel.p, kernel.len, &m, NULL), -ENOEXEC);
+	fix_module_for(&s, "", FIX_RELEASE);
+	for (size_t n = 0; n < s.len; n++) {
+		char *exact = n ? malloc(n) : NULL;
+
+		if (n)
+			memcpy(exact, s.p, n);
+		assert_int_equal(elf_modinfo(exact, n, &m, NULL), -ENOEXEC);
+		free(exact);
+	}
+	len = s.len;
+	str_addn(&s, s.p + len - sizeof(Elf64_Shdr), sizeof(Elf64_Shdr)); /* behind the file's end */
+	assert_int_equal(elf_modinfo(s.p, len, &m, NULL), 0);
+	fix_put16(&s, 62, 3); /* the names' section is not one of the three */
+	assert_int_equal(elf_modinfo(s.p, len, &m, NULL), -ENOEXEC);
+}
+
+static void test_signature(void **state)
+{
+	scoped_str
+	s = { 0 };
+	size_t plain;
+
+	(void)state;
+	fix_module_for(&s, "", FIX_RELEASE);
+	plain = s.len;
+	assert_int_equal(elf_unsigned_len(s.p, s.len), plain);
+	fix_sign(&s, 300);
+	assert_int_equal(elf_unsigned_len(s.p, s.len), plain);
+	s.p[s.len - 28 - 4] = 0x7f; /* a signature larger than the file: not one */
+	assert_int_equal(elf_unsigned_len(s.p, s.len), s.len);
+	assert_int_equal(elf_unsigned_len("~Module signature appended~\n", 28), 28);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kernel),           cmocka_unit_test(test_kernel_hostile),
+		cmocka_unit_test(test_kernel_cut_short), cmocka_unit_test(test_modinfo),
+		cmocka_unit_test(test_modinfo_hostile),  cmocka_unit_test(test_signature),
+	};
+
+	return cmocka_run_group_tests_name("image/elf", tests, NULL, NULL);
+}
