@@ -90,7 +90,7 @@ void control_answer(struct monitor *m, uint32_t request, const struct msg_result
 		if (r < 0)
 			(void)err_set(&e, r, "stdin: %m");
 		mark_put(&m->marks, "running");
-		monitor_phase(m, PHASE_RUNNING);
+		(void)monitor_event(m, LIFE_IS_STARTED);
 		if (m->tty_fd >= 0)
 			guest_resize(m, PROC_INIT, m->tty_fd);
 	}
@@ -195,14 +195,24 @@ static void pass_on(struct conn *c, enum msg_type type, const struct pack_rec *r
 		answer_errno(c, r, "cannot reach the agent");
 }
 
+/* What the life table says to a request; a refusal is answered. An ended process whose output is still
+ * being read counts as stopped. */
+static bool may(struct conn *c, enum life_event event)
+{
+	struct err e;
+
+	if (life_check(c->m->exited ? LIFE_STOPPED : c->m->phase, event, &e) == 0)
+		return true;
+	answer(c, e.code, e.msg);
+	return false;
+}
+
 static void do_start(struct conn *c, struct ctl_msg *msg)
 {
 	struct msg_ref ref = { .proc = PROC_INIT };
 
 	(void)msg;
-	if (c->m->phase != PHASE_CREATED)
-		answer(c, -EINVAL, "cannot start: the container is not in the created state");
-	else
+	if (may(c, LIFE_DO_START))
 		pass_on(c, MSG_A_START, &rec_ref, &ref);
 }
 
@@ -217,15 +227,13 @@ static void do_signal(struct conn *c, struct ctl_msg *msg)
 		return;
 	}
 	s.proc = PROC_INIT;
-	if (m->exited) {
-		answer(c, -ESRCH, "container not running");
+	if (!may(c, s.sig == SIGKILL ? LIFE_DO_KILL : LIFE_DO_SIGNAL))
 		return;
-	}
-	if (m->phase == PHASE_PAUSED) {
-		/* A paused guest answers nothing. SIGKILL must work all the same, the rest waits for resume.
-		 */
+	if (m->phase == LIFE_PAUSED) {
+		/* A paused guest answers nothing: a signal waits in the channel for the resume, which SIGKILL
+		 * brings. */
 		if (s.sig == SIGKILL && m->hv->ops->resume(m->hv, NULL) == 0)
-			monitor_phase(m, PHASE_RUNNING);
+			(void)monitor_event(m, LIFE_DO_KILL);
 		guest_signal(m, s.proc, s.sig, s.all);
 		answer(c, 0, NULL);
 	} else {
@@ -270,12 +278,8 @@ static void do_exec(struct conn *c, struct ctl_msg *msg)
 	size_t want;
 	int r;
 
-	if (m->phase != PHASE_RUNNING && m->phase != PHASE_CREATED) {
-		answer(c, -EINVAL,
-		       m->phase == PHASE_PAUSED ? "cannot exec in a paused container"
-						: "cannot exec in a container that is not running");
+	if (!may(c, LIFE_DO_EXEC))
 		return;
-	}
 	r = c->proc != 0 || msg->n_fds < 1 ? -EINVAL
 					   : ctl_from_memfd(&rec_process, msg->fds[0], &a, &exec.process);
 	want = exec.process.terminal ? 2 : 4;
@@ -294,45 +298,30 @@ static void do_exec(struct conn *c, struct ctl_msg *msg)
 		answer_errno(c, r, "cannot exec");
 }
 
+/* Pause and resume: the hypervisor does it, the table says when. */
+static void stand(struct conn *c, enum life_event event, int (*fn)(struct hv *hv, struct err *e))
+{
+	struct err e = { 0 };
+	int r;
+
+	if (!may(c, event))
+		return;
+	r = fn(c->m->hv, &e);
+	if (r == 0)
+		(void)monitor_event(c->m, event);
+	answer(c, r, r < 0 ? e.msg : NULL);
+}
+
 static void do_pause(struct conn *c, struct ctl_msg *msg)
 {
-	struct monitor *m = c->m;
-	struct err e = { 0 };
-
 	(void)msg;
-	if (m->phase != PHASE_RUNNING)
-		answer(c, -EINVAL, "cannot pause: the container is not running");
-	else if (m->hv->ops->pause(m->hv, &e) < 0)
-		answer(c, e.code, e.msg);
-	else {
-		monitor_phase(m, PHASE_PAUSED);
-		answer(c, 0, NULL);
-	}
+	stand(c, LIFE_DO_PAUSE, c->m->hv->ops->pause);
 }
 
 static void do_resume(struct conn *c, struct ctl_msg *msg)
 {
-	struct monitor *m = c->m;
-	struct err e = { 0 };
-
 	(void)msg;
-	if (m->phase != PHASE_PAUSED)
-		answer(c, -EINVAL, "cannot resume: the container is not paused");
-	else if (m->hv->ops->resume(m->hv, &e) < 0)
-		answer(c, e.code, e.msg);
-	else {
-		monitor_phase(m, PHASE_RUNNING);
-		answer(c, 0, NULL);
-	}
-}
-
-/* Requests that the agent answers can't be asked of a paused guest. */
-static bool refuse_paused(struct conn *c)
-{
-	if (c->m->phase != PHASE_PAUSED)
-		return false;
-	answer(c, -EINVAL, "the container is paused");
-	return true;
+	stand(c, LIFE_DO_RESUME, c->m->hv->ops->resume);
 }
 
 static void do_update(struct conn *c, struct ctl_msg *msg)
@@ -340,7 +329,7 @@ static void do_update(struct conn *c, struct ctl_msg *msg)
 	scoped_arena a = { .max = 2 * MSG_MAX };
 	struct msg_update up = { 0 };
 
-	if (refuse_paused(c))
+	if (!may(c, LIFE_DO_UPDATE))
 		return;
 	if (msg->n_fds != 1 || ctl_from_memfd(&rec_resources, msg->fds[0], &a, &up.resources) < 0)
 		answer(c, -EINVAL, "malformed update request");
@@ -353,7 +342,7 @@ static void do_ps(struct conn *c, struct ctl_msg *msg)
 	struct msg_ref ref = { .proc = PROC_INIT };
 
 	(void)msg;
-	if (!refuse_paused(c))
+	if (may(c, LIFE_DO_QUERY))
 		pass_on(c, MSG_A_PS, &rec_ref, &ref);
 }
 
@@ -362,7 +351,7 @@ static void do_stats(struct conn *c, struct ctl_msg *msg)
 	struct msg_ref ref = { .proc = PROC_INIT };
 
 	(void)msg;
-	if (!refuse_paused(c))
+	if (may(c, LIFE_DO_QUERY))
 		pass_on(c, MSG_A_STATS, &rec_ref, &ref);
 }
 

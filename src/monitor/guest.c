@@ -122,7 +122,7 @@ static void on_result(struct monitor *m, uint32_t request, const struct msg_resu
 {
 	struct err e;
 
-	if (request != 0 && request == m->create_request && m->phase == PHASE_STARTING) {
+	if (request != 0 && request == m->create_request && m->phase == LIFE_CREATING) {
 		if (res->code != 0) {
 			(void)err_import(&e, (int)res->code, res->text ? res->text : "",
 					 res->text ? strlen(res->text) : 0);
@@ -130,7 +130,7 @@ static void on_result(struct monitor *m, uint32_t request, const struct msg_resu
 			return;
 		}
 		mark_put(&m->marks, "created");
-		monitor_phase(m, PHASE_CREATED);
+		(void)monitor_event(m, LIFE_IS_CREATED);
 		if (ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0) < 0) {
 			(void)err_set(&e, -EPIPE, "the caller of create is gone");
 			monitor_failed(m, &e);

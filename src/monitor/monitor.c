@@ -20,28 +20,34 @@
 
 #define EXIT_VM_DIED 255 /* the VM ended by itself, e.g. a guest kernel panic */
 
-static const char *const phase_names[PHASE_N] = {
-	[PHASE_STARTING] = "creating", [PHASE_CREATED] = "created", [PHASE_RUNNING] = "running",
-	[PHASE_PAUSED] = "paused",     [PHASE_STOPPED] = "stopped",
-};
-
 /* Signals that are not passed on: ours, job control of our own, and faults. */
 static const int kept_signals[] = { SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
 				    SIGTRAP, SIGABRT, SIGSYS,  SIGTTIN, SIGTTOU };
 
-void monitor_phase(struct monitor *m, enum phase phase)
+void monitor_phase(struct monitor *m, enum life_state phase)
 {
 	char line[64];
 	int n, r;
 
 	m->phase = phase;
-	if (phase == PHASE_STOPPED)
-		n = snprintf(line, sizeof line, "%s %d\n", phase_names[phase], m->exit_code);
+	if (phase == LIFE_STOPPED)
+		n = snprintf(line, sizeof line, "%s %d\n", life_name(phase), m->exit_code);
 	else
-		n = snprintf(line, sizeof line, "%s\n", phase_names[phase]);
+		n = snprintf(line, sizeof line, "%s\n", life_name(phase));
 	r = io_replace_file_at(m->state_fd, "phase", line, (size_t)n, 0600);
 	if (r < 0)
 		log_debug("cannot write the phase: %d", r); /* readers fall back on whether we live */
+}
+
+bool monitor_event(struct monitor *m, enum life_event event)
+{
+	const struct life_cell *c = life_cell(m->phase, event);
+
+	if (c->verdict != LIFE_GO)
+		return false;
+	if (c->next != m->phase)
+		monitor_phase(m, c->next);
+	return true;
 }
 
 void monitor_check_end(struct monitor *m)
@@ -203,7 +209,7 @@ static void on_signal(struct source *s, uint32_t events)
 		return;
 	if (si.ssi_signo == SIGWINCH && m->tty_fd >= 0) {
 		guest_resize(m, PROC_INIT, m->tty_fd);
-	} else if (m->phase == PHASE_STARTING) {
+	} else if (m->phase == LIFE_CREATING) {
 		(void)err_set(&e, -EINTR, "ended by signal %u while it was being created", si.ssi_signo);
 		if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT || si.ssi_signo == SIGHUP)
 			monitor_failed(m, &e);
@@ -341,7 +347,7 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 	if (failed)
 		keep_error(m, e);
 	mark_put(&m->marks, "vm-gone");
-	monitor_phase(m, PHASE_STOPPED);
+	monitor_phase(m, LIFE_STOPPED);
 	if (failed && m->sync_fd >= 0)
 		may_fail(ctl_send_result(m->sync_fd, MSG_S_FAILED, e->code, e->msg)); /* nobody may listen */
 	scope_close(&m->sync_fd);

@@ -14,6 +14,7 @@
 #include "base/ring.h"
 #include "hyper/hyper.h"
 #include "wire/ctl.h"
+#include "wire/life.h"
 #include "wire/mux.h"
 #include "wire/plan.h"
 
@@ -22,9 +23,6 @@
 #define KILL_TIMEOUT_MS 10000       /* from SIGKILL for the container to the end of its VM */
 #define FLUSH_KILLED_MS 1000        /* output of a killed container may wait that long for its reader */
 #define CONNS_MAX       1024
-
-/* What the container is doing. The names are those of the `phase` file in the state directory. */
-enum phase { PHASE_STARTING, PHASE_CREATED, PHASE_RUNNING, PHASE_PAUSED, PHASE_STOPPED, PHASE_N };
 
 struct monitor;
 
@@ -61,7 +59,7 @@ struct monitor {
 	size_t n_conns;
 	uint32_t next_request, next_proc;
 	uint32_t create_request; /* request number of MSG_A_CREATE */
-	enum phase phase;
+	enum life_state phase;
 	bool ready;      /* the agent has answered */
 	bool hooks_done; /* cor has run the hooks that precede the container */
 	bool create_sent;
@@ -99,7 +97,9 @@ void control_exited(struct monitor *m, const struct msg_exited *end);
 void control_check_flushed(struct monitor *m); /* reports exec sessions whose output is out */
 void control_end(struct monitor *m);           /* the VM is gone: answers everybody */
 /* monitor.c */
-void monitor_phase(struct monitor *m, enum phase phase);
+void monitor_phase(struct monitor *m, enum life_state phase);
+/* Follows an event if the life table has a cell for it: writes the phase. False when it is ignored. */
+bool monitor_event(struct monitor *m, enum life_event event);
 void monitor_failed(struct monitor *m, const struct err *why); /* the VM can't go on */
 void monitor_check_end(struct monitor *m); /* ends the loop when the container is over and flushed */
 void monitor_kill(struct monitor *m);      /* SIGKILL was sent to the container: bound the wait */

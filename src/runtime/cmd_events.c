@@ -99,8 +99,9 @@ int cmd_events(struct cli *cli, struct err *e)
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
 	if (r < 0)
 		return r;
-	if (c.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "container not running");
+	r = ctr_check(&c, LIFE_DO_QUERY, e);
+	if (r < 0)
+		return r;
 	for (;;) {
 		r = ask(&c, &stats, e);
 		/* The container's end is the end of its events, not a failure. */

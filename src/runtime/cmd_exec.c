@@ -372,10 +372,9 @@ static int exec(struct session *s, struct err *e)
 	r = ctr_open_whole(s->cli->global.root, s->cli->id, &s->ctr, e);
 	if (r < 0)
 		return r;
-	if (s->ctr.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "cannot exec in a stopped container: container not running");
-	if (s->ctr.state.status == STATE_PAUSED && !o->ignore_paused)
-		return err_set(e, -EBUSY, "cannot exec in a paused container (resume it first)");
+	r = ctr_check(&s->ctr, LIFE_DO_EXEC, e);
+	if (r < 0)
+		return r;
 	if (o->preserve_fds > 0)
 		return err_set(e, -EINVAL, "--preserve-fds: descriptors can't cross the border of a VM");
 	if (o->cgroup && o->cgroup[0])

@@ -1,5 +1,6 @@
 /* cmd_kill.c - `cor kill`: a signal for the container's process, or for all of them. */
 #include <errno.h>
+#include <signal.h>
 
 #include "runtime/cli.h"
 #include "runtime/client.h"
@@ -15,7 +16,8 @@ int cmd_kill(struct cli *cli, struct err *e)
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
 	if (r < 0)
 		return r;
-	if (c.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "container not running");
+	r = ctr_check(&c, s.sig == SIGKILL ? LIFE_DO_KILL : LIFE_DO_SIGNAL, e);
+	if (r < 0)
+		return r;
 	return client_do(c.dirfd, MSG_C_SIGNAL, &rec_signal, &s, e);
 }

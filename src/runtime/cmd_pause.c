@@ -6,7 +6,7 @@
 #include "runtime/ctr.h"
 #include "runtime/verbs.h"
 
-static int ask(struct cli *cli, enum msg_type type, struct err *e)
+static int ask(struct cli *cli, enum msg_type type, enum life_event event, struct err *e)
 {
 	scoped_ctr c = { .dirfd = -1, .lock_fd = -1 };
 	int r;
@@ -14,17 +14,18 @@ static int ask(struct cli *cli, enum msg_type type, struct err *e)
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
 	if (r < 0)
 		return r;
-	if (c.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "container not running");
+	r = ctr_check(&c, event, e);
+	if (r < 0)
+		return r;
 	return client_do(c.dirfd, type, NULL, NULL, e);
 }
 
 int cmd_pause(struct cli *cli, struct err *e)
 {
-	return ask(cli, MSG_C_PAUSE, e);
+	return ask(cli, MSG_C_PAUSE, LIFE_DO_PAUSE, e);
 }
 
 int cmd_resume(struct cli *cli, struct err *e)
 {
-	return ask(cli, MSG_C_RESUME, e);
+	return ask(cli, MSG_C_RESUME, LIFE_DO_RESUME, e);
 }

@@ -78,8 +78,9 @@ int cmd_ps(struct cli *cli, struct err *e)
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
 	if (r < 0)
 		return r;
-	if (c.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "container not running");
+	r = ctr_check(&c, LIFE_DO_QUERY, e);
+	if (r < 0)
+		return r;
 	if (cli->args.n > 0)
 		return err_set(e, -EINVAL,
 			       "ps %s: options of ps(1) would apply to the host; the table shows the guest's "

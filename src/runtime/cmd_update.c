@@ -75,8 +75,9 @@ int cmd_update(struct cli *cli, struct err *e)
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
 	if (r < 0)
 		return r;
-	if (c.state.status == STATE_STOPPED)
-		return err_set(e, -ESRCH, "container not running");
+	r = ctr_check(&c, LIFE_DO_UPDATE, e);
+	if (r < 0)
+		return r;
 	r = load(cli, &spec, e);
 	if (r == 0)
 		r = plan_resources(&spec.lnx.resources, &a, &res, e);

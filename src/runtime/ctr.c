@@ -162,6 +162,19 @@ void ctr_fini(struct ctr *c)
 	*c = (struct ctr){ .dirfd = -1, .lock_fd = -1, .exit_code = -1 };
 }
 
+/* The life table and the state document name the same states in the same order. */
+_Static_assert((int)LIFE_CREATING == (int)STATE_CREATING && (int)LIFE_CREATED == (int)STATE_CREATED &&
+		       (int)LIFE_RUNNING == (int)STATE_RUNNING && (int)LIFE_PAUSED == (int)STATE_PAUSED &&
+		       (int)LIFE_STOPPED == (int)STATE_STOPPED,
+	       "states");
+
+int ctr_check(const struct ctr *c, enum life_event event, struct err *e)
+{
+	int r = life_check(c->life, event, e);
+
+	return r < 0 ? err_wrap(e, "container %s", c->id) : 0;
+}
+
 bool ctr_is_alive(const struct ctr *c)
 {
 	return c->monitor.pid > 0 && proc_is_alive(c->monitor.pid, c->monitor.start);
@@ -172,7 +185,7 @@ void ctr_refresh(struct ctr *c)
 {
 	scoped_free char *text = NULL;
 	bool alive;
-	enum state_status status = STATE_CREATING;
+	enum life_state phase = LIFE_CREATING;
 	uint64_t code;
 	size_t n;
 
@@ -183,11 +196,11 @@ void ctr_refresh(struct ctr *c)
 		text[strcspn(text, "\n")] = 0;
 		if (str_starts(text, "stopped ") && num_parse_u64_max(text + 8, 255, &code) == 0)
 			c->exit_code = (int)code;
-		for (int i = 0; i < STATE_STATUS_N; i++)
-			if (str_eq(text, state_status_name((enum state_status)i)))
-				status = (enum state_status)i;
+		if (life_by_name(text) < LIFE_STATE_N)
+			phase = life_by_name(text);
 	}
-	c->state.status = alive ? status : STATE_STOPPED;
+	c->life = alive ? phase : LIFE_STOPPED;
+	c->state.status = (enum state_status)c->life;
 	c->state.pid = alive ? c->monitor.pid : 0;
 }
 

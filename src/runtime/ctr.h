@@ -22,6 +22,7 @@
 
 #include "oci/state.h"
 #include "sys/cgroup.h"
+#include "wire/life.h"
 
 struct ctr_proc {
 	pid_t pid; /* 0 = unknown */
@@ -33,6 +34,7 @@ struct ctr {
 	int dirfd, lock_fd;
 	bool half_made; /* no state.json (yet) */
 	struct ctr_proc monitor, vm;
+	enum life_state life;
 	struct oci_state state; /* as create wrote it, with `status` and `pid` brought up to date */
 	int exit_code;          /* of a stopped container; -1 = unknown */
 };
@@ -54,6 +56,8 @@ int must_check ctr_lock(struct ctr *c, bool force, struct err *e);
 void ctr_unlock(struct ctr *c);
 /* Brings processes, status and pid up to date. */
 void ctr_refresh(struct ctr *c);
+/* What the life table says to an event now: 0, or an error that names the container. */
+int must_check ctr_check(const struct ctr *c, enum life_event event, struct err *e);
 bool ctr_is_alive(const struct ctr *c); /* the monitor lives */
 
 int must_check ctr_write(struct ctr *c, const char *name, const void *p, size_t n, struct err *e);

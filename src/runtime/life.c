@@ -40,9 +40,9 @@ int life_start(struct ctr *c, struct err *e)
 	struct err ignored;
 	int r;
 
-	if (c->state.status != STATE_CREATED)
-		return err_set(e, -EINVAL, "cannot start container %s: it is %s, not created", c->id,
-			       state_status_name(c->state.status));
+	r = ctr_check(c, LIFE_DO_START, e);
+	if (r < 0)
+		return r;
 	r = client_do(c->dirfd, MSG_C_START, NULL, NULL, e);
 	if (r < 0)
 		return r;
@@ -56,9 +56,9 @@ int life_delete(struct ctr *c, bool force, struct err *e)
 {
 	int r;
 
-	if (ctr_is_alive(c) && !force && c->state.status != STATE_CREATED)
-		return err_set(e, -EBUSY, "cannot delete container %s that is not stopped: %s", c->id,
-			       state_status_name(c->state.status));
+	r = ctr_check(c, force ? LIFE_DO_DELETE_FORCE : LIFE_DO_DELETE, e);
+	if (r < 0)
+		return r;
 	r = ctr_kill(c, e);
 	if (r < 0)
 		return r;
