@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define BLOCK_MIN 4096u
+#define ALLOC_MAX (SIZE_MAX / 4) /* no object is that large; leaves room for block and alignment */
 #define ALIGN     _Alignof(max_align_t)
 
 struct arena_block {
@@ -22,8 +23,6 @@ static struct arena_block *add_block(struct arena *a, size_t n)
 	size_t size = n > BLOCK_MIN ? n : BLOCK_MIN;
 	struct arena_block *b;
 
-	if (size > SIZE_MAX - sizeof(*b))
-		return NULL;
 	b = calloc(1, sizeof(*b) + size);
 	if (!b)
 		return NULL;
@@ -46,7 +45,7 @@ void *arena_alloc(struct arena *a, size_t n)
 
 	if (n == 0)
 		n = 1; /* distinct addresses */
-	if (n > SIZE_MAX - ALIGN)
+	if (n > ALLOC_MAX)
 		return NULL;
 	n = (n + ALIGN - 1) & ~(ALIGN - 1);
 	if (a->max && (a->used > a->max || n > a->max - a->used))

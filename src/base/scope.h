@@ -18,8 +18,8 @@
 /* A must_check call whose failure changes nothing for the caller; a comment says why. */
 #define may_fail(call)                                                                                       \
 	do {                                                                                                 \
-		__typeof__(call) may_fail_result = (call);                                                           \
-		(void)may_fail_result;                                                                               \
+		__typeof__(call) may_fail_result = (call);                                                   \
+		(void)may_fail_result;                                                                       \
 	} while (0)
 
 #define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))

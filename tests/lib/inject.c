@@ -30,6 +30,7 @@ static struct {
 	enum inject_mode mode;
 	unsigned kinds, nth, seen;
 	int err;
+	const char *only;
 	const char *failed; /* the first function that was made to fail */
 } state;
 static long blocks;
@@ -40,6 +41,8 @@ static bool hit(const char *name, unsigned kinds)
 	unsigned need = state.mode == INJECT_EINTR ? INTR : state.mode == INJECT_SHORT ? COUNT : 0;
 
 	if (!state.on || !(kinds & state.kinds) || (kinds & need) != need)
+		return false;
+	if (state.only && strcmp(name, state.only) != 0)
 		return false;
 	state.seen++;
 	if (state.seen < state.nth || (state.seen > state.nth && state.mode != INJECT_FROM))
@@ -177,6 +180,7 @@ void inject_on(enum inject_mode mode, unsigned kinds, unsigned nth, int err)
 	state.err = err ? err : EIO;
 	state.seen = 0;
 	state.failed = NULL;
+	state.only = NULL;
 	state.on = true;
 }
 
@@ -234,6 +238,7 @@ unsigned inject_run(const struct inject_case *c, enum inject_mode mode)
 		int r;
 
 		inject_on(mode, c->kinds, n, c->err);
+		state.only = c->only;
 		r = c->op(c->arg);
 		failed = inject_off();
 		judge(c, mode, n, failed, r);

@@ -45,8 +45,9 @@ struct inject_case {
 	/* Names of functions whose failure need not fail the operation, NULL-terminated; close() and
 	 * getrandom() are always among them. May be NULL. */
 	const char *const *tolerated;
-	int err;        /* errno of failing calls, 0 = EIO; memory always fails with ENOMEM */
-	unsigned kinds; /* 0 = all */
+	int err;          /* errno of failing calls, 0 = EIO; memory always fails with ENOMEM */
+	unsigned kinds;   /* 0 = all */
+	const char *only; /* only this function's calls count, NULL = all */
 };
 
 /* Runs one mode for all n. Fails the test (cmocka) on a swallowed failure, a leaked fd or leaked

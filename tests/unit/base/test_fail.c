@@ -190,46 +190,56 @@ static void test_mkdirs(void **state)
 	inject_all(&c);
 }
 
-/* A tree of 40 levels is made anew for each run: deeper than what is removed in one go. */
+struct tree {
+	const struct tmpdir *dir;
+	int levels;
+};
+
 static int op_remove(void *arg)
 {
-	struct tmpdir *t = arg;
+	const struct tree *t = arg;
 
-	return io_remove_tree_at(t->fd, "./tree");
+	return io_remove_tree_at(t->dir->fd, "./tree");
 }
 
-static void make_tree(const struct tmpdir *t)
+static void make_tree(const struct tree *t)
 {
 	char path[200] = "tree";
 
-	for (int i = 0; i < 40; i++) {
-		(void)mkdirat(t->fd, path, 0700);
+	for (int i = 0; i < t->levels; i++) {
+		(void)mkdirat(t->dir->fd, path, 0700);
 		(void)snprintf(path + strlen(path), sizeof(path) - strlen(path), "/d");
 	}
-	assert_int_equal(tmpdir_write(t, "tree/f", "x"), 0);
-	assert_int_equal(tmpdir_write(t, "tree/d/d/f", "x"), 0);
+	assert_int_equal(tmpdir_write(t->dir, "tree/f", "x"), 0);
+	assert_int_equal(tmpdir_write(t->dir, "tree/d/f", "x"), 0);
 }
 
+/* What is left can still be removed, and nothing else is gone. Makes the tree anew. */
 static void check_remove(void *arg, enum inject_mode mode, int r)
 {
-	struct tmpdir *t = arg;
+	const struct tree *t = arg;
 
-	assert_int_equal(faccessat(t->fd, "keep", F_OK, 0), 0);
+	assert_int_equal(faccessat(t->dir->fd, "keep", F_OK, 0), 0);
 	if (r == 0)
-		assert_int_equal(tmpdir_count(t), 1);
-	/* what is left can still be removed */
-	assert_int_equal(io_remove_tree_at(t->fd, "tree"), 0);
+		assert_int_equal(tmpdir_count(t->dir), 1);
+	assert_int_equal(io_remove_tree_at(t->dir->fd, "tree"), 0);
 	make_tree(t);
 }
 
 static void test_remove_tree(void **state)
 {
+	struct tree t = { .dir = *state, .levels = 3 };
 	struct inject_case c = {
-		.name = "remove tree", .op = op_remove, .arg = *state, .check = check_remove, .err = EACCES
+		.name = "remove tree", .op = op_remove, .arg = &t, .check = check_remove, .err = EACCES
 	};
 
-	assert_int_equal(tmpdir_write(*state, "keep", "x"), 0);
-	make_tree(*state);
+	assert_int_equal(tmpdir_write(t.dir, "keep", "x"), 0);
+	make_tree(&t);
+	inject_all(&c);
+	/* deeper than what is removed in one go: the rest is moved up */
+	t.levels = 40;
+	make_tree(&t);
+	c.only = "renameat";
 	inject_all(&c);
 }
 
