@@ -2,7 +2,7 @@
 
 A build is installed below its own directory, because tests drive what a user gets: cor found by its
 prefix, with its parts in libexec and its settings in etc. Nothing is written outside the build
-directory and the cache (COR_CACHE, default /var/cache/cor: kernel package and mini-OS).
+directory and the cache (COR_CACHE, default /var/cache/cor: the kernel package).
 """
 
 import functools
@@ -12,15 +12,15 @@ import subprocess
 import time
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
-TOP = TESTS.parent
+TOP = pathlib.Path(os.environ.get("COR_SOURCE", TESTS.parent))  # the tree that is built
 CACHE = pathlib.Path(os.environ.get("COR_CACHE", "/var/cache/cor"))
-FAKE_QEMU = TESTS / "lib/fake-qemu"
 
 
 class Build:
     def __init__(self, name, directory, args=(), env=None, install=True):
         self.name, self.dir, self.args, self.install = name, pathlib.Path(directory), list(args), install
         self.prefix = self.dir / "inst"
+        self.osdir = self.dir / "os"
         self.env = dict(os.environ, **(env or {}))
         self.secs = 0.0
         self._done = None
@@ -38,9 +38,9 @@ class Build:
         return self._done[0]
 
     def _make(self):
-        confdir, osdir = self.prefix / "etc/cor", CACHE / "os"
+        confdir = self.prefix / "etc/cor"
         setup = ["meson", "setup", str(self.dir), str(TOP), f"--prefix={self.prefix}", f"-Dconfdir={confdir}",
-                 f"-Dosdir={osdir}"] + self.args
+                 f"-Dosdir={self.osdir}"] + self.args
         if (self.dir / "build.ninja").exists():
             setup.insert(2, "--reconfigure")
         steps = [setup, ["ninja", "-C", str(self.dir)]]
@@ -50,25 +50,33 @@ class Build:
             res = subprocess.run(cmd, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             text = res.stdout.decode("utf-8", "replace")
             if res.returncode != 0:
-                return f"$ {' '.join(cmd)}\n{text}"
+                at = text.find("FAILED:")
+                return f"$ {' '.join(cmd)}\n{text[at:at + 5000] if at >= 0 else text[-5000:]}"
             if "warning:" in text:
                 return f"$ {' '.join(cmd)}\nwarnings:\n{text}"
         return None
 
     def settings(self, guest):
         """The settings that choose the guest: (global arguments for cor, what is wrong or None)."""
-        path = self.dir / f"cor-{guest}.conf"
         if guest == "fake":
-            path.write_text(f"vm.hypervisor = {FAKE_QEMU}\n")
+            path = self.dir / "cor-fake.conf"
+            agent = self.prefix / "libexec/cor/cor-agent"
+            kernel = self.dir / "no-kernel"  # named in the plan, never read
+            kernel.write_text("fake\n")
+            path.write_text(f"qemu.path = {self.helper('fake-qemu')}\nqemu.params = --fake-agent {agent}\n"
+                            f"qemu.accel = tcg\nvm.kernel = {kernel}\nvm.initrd = {kernel}\n")
             return ["--settings", str(path)], None
-        problem = mini_os(self)
-        return [], problem
+        return [], mini_os(self)
+
+    def helper(self, name):
+        """Compiles tests/lib/NAME.c beside the build, statically."""
+        return helper(name, self.dir.parent)
 
 
 @functools.lru_cache(maxsize=None)
 def mini_os(build):
-    """Makes the mini-OS from the distribution's kernel package, once. None or a text."""
-    cmd = [str(build.prefix / "bin/cor-image"), "build"]
+    """Makes the mini-OS from the distribution's kernel package, its downloads kept in the cache. None or a text."""
+    cmd = [str(build.prefix / "bin/cor-image"), "os", "--out", str(build.osdir), "--cache", str(CACHE)]
     res = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if res.returncode != 0:
         return f"$ {' '.join(cmd)}\n" + res.stdout.decode("utf-8", "replace")
@@ -98,10 +106,9 @@ def sanitizer(opts):
 
 
 @functools.lru_cache(maxsize=None)
-def _probe(directory):
+def helper(name, directory):
     directory.mkdir(parents=True, exist_ok=True)
-    out = directory / "probe"
-    source = TESTS / "lib/probe.c"
+    out, source = directory / name, TESTS / f"lib/{name}.c"
     if not out.exists() or out.stat().st_mtime < source.stat().st_mtime:
         subprocess.run(["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(source), "-o", str(out)],
                        check=True)
@@ -110,4 +117,4 @@ def _probe(directory):
 
 def probe(opts):
     """The static test program for use inside containers (probe.c)."""
-    return _probe(base_dir(opts))
+    return helper("probe", base_dir(opts))

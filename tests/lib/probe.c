@@ -77,7 +77,8 @@ static int do_sched(char **a)
 	int v = 0;
 	if (f && fscanf(f, "%d", &v) == 1)
 		printf("%d", v);
-	printf(" nnp %d personality %#x\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), (unsigned)personality(0xffffffff));
+	printf(" nnp %d personality %#x\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+	       (unsigned)personality(0xffffffff));
 	if (f)
 		fclose(f);
 	return 0;
@@ -202,10 +203,10 @@ static const struct verb {
 	int args;
 	int (*run)(char **a);
 } verbs[] = {
-	{ "fds", 0, do_fds },	      { "call", 1, do_call },	    { "sched", 0, do_sched },
-	{ "rlimit", 0, do_rlimit },   { "die", 1, do_die },	    { "exit", 1, do_exit },
+	{ "fds", 0, do_fds },         { "call", 1, do_call },         { "sched", 0, do_sched },
+	{ "rlimit", 0, do_rlimit },   { "die", 1, do_die },           { "exit", 1, do_exit },
 	{ "winsize", 0, do_winsize }, { "setxattr", 3, do_setxattr }, { "getxattr", 2, do_getxattr },
-	{ "signals", 0, do_signals }, { "stream", 1, do_stream },   { "eat", 1, do_eat },
+	{ "signals", 0, do_signals }, { "stream", 1, do_stream },     { "eat", 1, do_eat },
 };
 
 int main(int argc, char **argv)

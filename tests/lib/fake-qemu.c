@@ -1,0 +1,217 @@
+/* fake-qemu.c - stands where QEMU stands, without a machine: runs cor-agent in fresh namespaces.
+ *
+ * The cli lane names it by qemu.path. It is given QEMU's own arguments and fds (agent channel 3, console 4,
+ * QMP 5), and by qemu.params "--fake-agent PATH". It finds the share in -fsdev, starts
+ *     PATH --test-fd 3 --share DIR
+ * as PID 1 of new namespaces, answers QMP, stops and continues the "guest" by signals, and ends with it. What
+ * a guest kernel does (modules, 9p, panic) is not tested with it. Further arguments of qemu.params break it
+ * on purpose: "--fake-die-at boot" (ends at once with an error), "--fake-mute" (the agent never starts). */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FD_AGENT = 3, FD_CONSOLE, FD_QMP };
+
+struct args {
+	const char *agent, *die_at;
+	char share[4096];
+	bool mute;
+};
+
+static void say(int fd, const char *text)
+{
+	/* A reader that went away is the monitor's end: PDEATHSIG follows. */
+	if (write(fd, text, strlen(text)) < 0)
+		return;
+}
+
+/* The value of path= in "local,id=share,...,path=X": commas are doubled in it. */
+static void share_of(const char *fsdev, char *to, size_t cap)
+{
+	const char *p = strstr(fsdev, "path=");
+	size_t n = 0;
+
+	for (p = p ? p + 5 : ""; *p && n + 1 < cap; p++) {
+		if (*p == ',' && *++p != ',')
+			break;
+		to[n++] = *p;
+	}
+	to[n] = '\0';
+}
+
+static void parse(int argc, char **argv, struct args *a)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *next = i + 1 < argc ? argv[i + 1] : "";
+
+		if (!strcmp(argv[i], "-fsdev"))
+			share_of(next, a->share, sizeof a->share);
+		else if (!strcmp(argv[i], "--fake-agent"))
+			a->agent = next;
+		else if (!strcmp(argv[i], "--fake-die-at"))
+			a->die_at = next;
+		else if (!strcmp(argv[i], "--fake-mute"))
+			a->mute = true;
+	}
+}
+
+static int run_agent(void *arg)
+{
+	struct args *a = arg;
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	dup2(FD_CONSOLE, 1);
+	dup2(FD_CONSOLE, 2);
+	close(FD_CONSOLE);
+	close(FD_QMP);
+	if (a->mute)
+		for (;;)
+			pause();
+	execl(a->agent, a->agent, "--test-fd", "3", "--share", a->share, (char *)NULL);
+	say(2, "fake-qemu: cannot run the agent\n");
+	return 127;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64], line[512];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	n = fread(line, 1, sizeof line - 1, f);
+	fclose(f);
+	line[n] = '\0';
+	const char *p = strrchr(line, ')');
+	return p && strlen(p) > 4 ? atoi(p + 4) : 0;
+}
+
+static bool descends(pid_t pid, pid_t from)
+{
+	for (int depth = 0; pid > 1 && depth < 64; depth++, pid = parent_of(pid))
+		if (pid == from)
+			return true;
+	return false;
+}
+
+/* The whole "guest": the agent and everything below it. */
+static void signal_guest(pid_t agent, int sig)
+{
+	DIR *d = opendir("/proc");
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		pid_t pid = atoi(e->d_name);
+
+		if (pid > 1 && descends(pid, agent))
+			kill(pid, sig);
+	}
+	if (d)
+		closedir(d);
+}
+
+/* One QMP command: its name is searched for, its id is sent back. False: quit. */
+static bool answer(char *line, pid_t agent)
+{
+	const char *id = strstr(line, "\"id\"");
+	char reply[256];
+	unsigned long long n = 0;
+
+	if (strstr(line, "\"stop\""))
+		signal_guest(agent, SIGSTOP);
+	else if (strstr(line, "\"cont\""))
+		signal_guest(agent, SIGCONT);
+	if (id && (id = strchr(id, ':')))
+		n = strtoull(id + 1, NULL, 10);
+	snprintf(reply, sizeof reply, id ? "{\"return\": {}, \"id\": %llu}\r\n" : "{\"return\": {}}\r\n", n);
+	say(FD_QMP, reply);
+	return !strstr(line, "\"quit\"");
+}
+
+/* Reads what is there; whole lines are commands. False when there is no more to serve. */
+static bool serve_qmp(pid_t agent)
+{
+	static char buf[8192];
+	static size_t used;
+	ssize_t n = read(FD_QMP, buf + used, sizeof buf - 1 - used);
+
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	used += (size_t)n;
+	buf[used] = '\0';
+	for (char *end; (end = strchr(buf, '\n'));) {
+		*end = '\0';
+		if (!answer(buf, agent))
+			return false;
+		used -= (size_t)(end + 1 - buf);
+		memmove(buf, end + 1, used + 1);
+	}
+	return used < sizeof buf - 1;
+}
+
+static pid_t start_agent(struct args *a)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | SIGCHLD;
+
+	return clone(run_agent, stack + sizeof stack, flags, a);
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = { 0 };
+	int status, code = 0;
+	pid_t agent;
+
+	parse(argc, argv, &a);
+	if (!a.agent || !a.share[0]) {
+		fprintf(stderr, "fake-qemu: --fake-agent or -fsdev is missing\n");
+		return 1;
+	}
+	say(FD_CONSOLE, "[    0.000000] fake guest\r\n");
+	if (a.die_at && !strcmp(a.die_at, "boot")) {
+		say(FD_CONSOLE, "[    0.000001] Kernel panic - not syncing: fake\r\n");
+		fprintf(stderr, "fake-qemu: told to die\n");
+		return 3;
+	}
+	say(FD_QMP, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "
+		    "\"package\": \"\"}, "
+		    "\"capabilities\": []}}\r\n");
+	agent = start_agent(&a);
+	if (agent < 0) {
+		perror("fake-qemu: clone");
+		return 1;
+	}
+	close(FD_AGENT);
+	int pidfd = (int)syscall(SYS_pidfd_open, agent, 0);
+	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = FD_QMP, .events = POLLIN } };
+
+	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
+		if (p[0].revents)
+			break;
+		if (p[1].revents && !serve_qmp(agent))
+			p[1].fd = -1;
+	}
+	if (p[1].fd < 0 && !p[0].revents)
+		kill(agent, SIGKILL);
+	if (waitpid(agent, &status, 0) == agent && WIFEXITED(status))
+		code = WEXITSTATUS(status);
+	return code;
+}
