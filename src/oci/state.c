@@ -19,10 +19,11 @@ const char *state_status_name(enum state_status s)
 
 void state_time(const struct timespec *realtime, char ret[STATE_TIME_MAX])
 {
-	struct tm tm = { .tm_year = 70, .tm_mday = 1 };
+	struct tm tm;
 	size_t n;
 
-	(void)gmtime_r(&realtime->tv_sec, &tm); /* fails in the year 2^31: 1970 stands then */
+	if (!gmtime_r(&realtime->tv_sec, &tm)) /* beyond the year 2^31 */
+		tm = (struct tm){ .tm_year = 70, .tm_mday = 1 };
 	n = strftime(ret, STATE_TIME_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
 	(void)snprintf(ret + n, STATE_TIME_MAX - n, ".%09ldZ", realtime->tv_nsec % 1000000000);
 }
