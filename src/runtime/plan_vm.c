@@ -15,7 +15,7 @@
 static const char *const qemu_places[] = { "/usr/bin/qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64",
 					   "/usr/libexec/qemu-kvm" };
 
-static int find_qemu(const struct settings *s, struct arena *a, char **ret, struct err *e)
+int plan_find_qemu(const struct settings *s, struct arena *a, char **ret, struct err *e)
 {
 	const char *path = s->qemu_path;
 
@@ -115,7 +115,7 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	int r;
 
 	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU };
-	r = find_qemu(s, a, &ret->hypervisor_path, e);
+	r = plan_find_qemu(s, a, &ret->hypervisor_path, e);
 	if (r == 0)
 		r = check_file("guest kernel", s->kernel, e);
 	if (r == 0)
