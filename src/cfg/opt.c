@@ -152,13 +152,13 @@ static void add_duration(struct str *to, uint64_t ns)
 		str_addf(to, "%llums", (unsigned long long)(ns / 1000000u));
 }
 
-static void add_bound(struct str *to, const struct opt *o, uint64_t v)
+static void add_number(struct str *to, enum opt_type type, uint64_t v)
 {
-	if (o->type == OPT_SIZE || o->type == OPT_LIMIT)
+	if (type == OPT_SIZE || type == OPT_LIMIT)
 		opt_add_size(to, v);
-	else if (o->type == OPT_DURATION)
+	else if (type == OPT_DURATION)
 		add_duration(to, v);
-	else if (o->type == OPT_OCTAL)
+	else if (type == OPT_OCTAL)
 		str_addf(to, "0%llo", (unsigned long long)v);
 	else
 		str_addf(to, "%llu", (unsigned long long)v);
@@ -175,11 +175,11 @@ static void add_range(struct str *to, const struct opt *o)
 		if (o->min < 0)
 			str_addf(to, "%lld", (long long)o->min);
 		else
-			add_bound(to, o, (uint64_t)o->min);
+			add_number(to, o->type, (uint64_t)o->min);
 	}
 	if (o->max) {
 		str_add(to, has_min ? " to " : ", at most ");
-		add_bound(to, o, o->max);
+		add_number(to, o->type, o->max);
 	}
 }
 
@@ -215,6 +215,53 @@ void opt_expects(struct str *to, const struct opt *o)
 		add_choices(to, o);
 	else
 		add_range(to, o);
+}
+
+static void add_int(struct str *to, const struct opt *o, const struct opt_int *v)
+{
+	if (v->set && v->v >= 0)
+		add_number(to, o->type, (uint64_t)v->v);
+	else if (v->set)
+		str_addf(to, "%lld", (long long)v->v);
+}
+
+void opt_add_value(struct str *to, const struct opt *o, const void *obj)
+{
+	const void *field = (const char *)obj + o->offset;
+	const struct opt_strs *list = field;
+
+	switch (o->type) {
+	case OPT_FLAG:
+	case OPT_BOOL:
+		str_add(to, *(const bool *)field ? "true" : "false");
+		break;
+	case OPT_STR:
+	case OPT_PATH:
+		str_add(to, *(const char *const *)field);
+		break;
+	case OPT_STRS:
+	case OPT_WORDS:
+		for (size_t i = 0; i < list->n; i++)
+			str_addf(to, "%s%s", i ? " " : "", list->p[i]);
+		break;
+	case OPT_U64:
+	case OPT_SIZE:
+	case OPT_DURATION:
+		add_number(to, o->type, *(const uint64_t *)field);
+		break;
+	case OPT_OCTAL:
+		add_number(to, o->type, *(const uint32_t *)field);
+		break;
+	case OPT_ENUM:
+		str_add(to, o->values[*(const int *)field]);
+		break;
+	case OPT_INT:
+	case OPT_LIMIT:
+		add_int(to, o, field);
+		break;
+	case OPT_TYPE_N:
+		break;
+	}
 }
 
 /* How the user wrote the option: "--bundle", or "vm.memory in cor.conf". */

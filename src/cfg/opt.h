@@ -144,8 +144,11 @@ int must_check opt_set_annotation(const struct opt_target *t, const char *key, c
 
 /* Aligned lines "  -b, --bundle DIR   text", wrapped at 100 columns. */
 void opt_help(struct str *to, const struct opt_table *t);
-/* The rows as man(7) source, one tagged paragraph each; `dashes`: as command-line options. */
-void opt_man(struct str *to, const struct opt_table *t, bool dashes);
+/* The rows as man(7) source, one tagged paragraph each; `dashes`: as command-line options. `defaults`:
+ * an object whose values are named as the default ones, or NULL. */
+void opt_man(struct str *to, const struct opt_table *t, bool dashes, const void *defaults);
+/* A row's value in `obj` as people write it: "512M", "auto", "a b"; nothing if it is unset. */
+void opt_add_value(struct str *to, const struct opt *o, const void *obj);
 /* Text for man(7): backslashes, dashes and leading dots are escaped. */
 void opt_add_roff(struct str *to, const char *text);
 /* "--bundle --pid-file ": every option's long name, for a completion script. */

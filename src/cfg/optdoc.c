@@ -90,7 +90,20 @@ void opt_add_roff(struct str *to, const char *text)
 	}
 }
 
-static void man_row(struct str *to, const struct opt *o, bool dashes)
+static void man_default(struct str *to, const struct opt *o, const void *defaults)
+{
+	scoped_str
+	value = { 0 };
+
+	opt_add_value(&value, o, defaults);
+	if (!value.p || !value.len)
+		return;
+	str_add(to, "Default: ");
+	opt_add_roff(to, value.p);
+	str_add(to, ".\n");
+}
+
+static void man_row(struct str *to, const struct opt *o, bool dashes, const void *defaults)
 {
 	str_add(to, ".TP\n");
 	if (dashes && o->short_name)
@@ -115,12 +128,14 @@ static void man_row(struct str *to, const struct opt *o, bool dashes)
 			opt_add_roff(to, expects.p);
 	}
 	str_add(to, ".\n");
+	if (defaults)
+		man_default(to, o, defaults);
 }
 
-void opt_man(struct str *to, const struct opt_table *t, bool dashes)
+void opt_man(struct str *to, const struct opt_table *t, bool dashes, const void *defaults)
 {
 	for (size_t i = 0; i < t->n; i++)
-		man_row(to, &t->rows[i], dashes);
+		man_row(to, &t->rows[i], dashes, defaults);
 }
 
 void opt_words(struct str *to, const struct opt_table *t)

@@ -15,22 +15,7 @@
 		(void)e;                                                                                     \
 		abort();                                                                                     \
 	}
-NEVER(check)
-NEVER(create)
-NEVER(delete)
-NEVER(events)
-NEVER(exec)
-NEVER(features)
-NEVER(kill)
-NEVER(list)
-NEVER(pause)
-NEVER(ps)
-NEVER(resume)
-NEVER(run)
-NEVER(spec)
-NEVER(start)
-NEVER(state)
-NEVER(update)
+VERBS(NEVER)
 
 #define ARGS_MAX 64
 

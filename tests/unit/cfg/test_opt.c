@@ -390,7 +390,7 @@ static void texts_name_every_row(void **state)
 
 	(void)state;
 	opt_help(&help, &table);
-	opt_man(&man, &table, true);
+	opt_man(&man, &table, true, NULL);
 	opt_words(&words, &table);
 	for (size_t i = 0; i < table.n; i++) {
 		scoped_str
@@ -429,6 +429,30 @@ static void json_holds_every_value(void **state)
 		"\"mode\":0,\"choice\":\"green\",\"whole\":-1,\"limit\":null,\"file-only\":0,"
 		"\"cli-only\":0}");
 	arena_fini(&f.mem);
+}
+
+static void values_are_written_as_they_are_read(void **state)
+{
+	static const char *const lines[][2] = {
+		{ "flag", "true" },    { "truth", "false" },     { "text", "a b" },     { "path", "/x" },
+		{ "list", "a" },       { "words", "a b c" },     { "vm.number", "10" }, { "size", "12K" },
+		{ "duration", "90s" }, { "duration", "1500ms" }, { "mode", "0640" },    { "choice", "blue" },
+		{ "whole", "-5" },     { "whole", "7" },         { "limit", "-1" },     { "limit", "1G" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		const struct opt *o = opt_find(&table, lines[i][0]);
+		scoped_str
+		s = { 0 };
+		struct fixture f;
+
+		begin(&f, OPT_FROM_CLI, NULL);
+		assert_int_equal(opt_set(&f.t, o, lines[i][1], &f.e), 0);
+		opt_add_value(&s, o, &f.o);
+		assert_string_equal(s.p, lines[i][1]);
+		arena_fini(&f.mem);
+	}
 }
 
 static void roff_is_escaped(void **state)
@@ -506,6 +530,7 @@ int main(void)
 		cmocka_unit_test(annotations_take_what_is_open),
 		cmocka_unit_test(texts_name_every_row),
 		cmocka_unit_test(json_holds_every_value),
+		cmocka_unit_test(values_are_written_as_they_are_read),
 		cmocka_unit_test(roff_is_escaped),
 		cmocka_unit_test(sizes_are_written_short),
 		cmocka_unit_test(signals_by_name_and_number),

@@ -45,22 +45,7 @@ static int stand_in(const char *name, const struct cli *c, struct err *e)
 	{                                                                                                    \
 		return stand_in(#name, (const struct cli *)c, e);                                            \
 	}
-STAND_IN(check)
-STAND_IN(create)
-STAND_IN(delete)
-STAND_IN(events)
-STAND_IN(exec)
-STAND_IN(features)
-STAND_IN(kill)
-STAND_IN(list)
-STAND_IN(pause)
-STAND_IN(ps)
-STAND_IN(resume)
-STAND_IN(run)
-STAND_IN(spec)
-STAND_IN(start)
-STAND_IN(state)
-STAND_IN(update)
+VERBS(STAND_IN)
 
 static const struct cli_env env = { "/nonexistent", "/os", "/libexec", "abc123" };
 
