@@ -51,7 +51,7 @@ static void put_cgroup(struct json_writer *w)
 	json_open(w, "cgroup", '{');
 	json_put_bool(w, "v1", true); /* the VM's processes are placed in either */
 	json_put_bool(w, "v2", true);
-	json_put_bool(w, "systemd", false);
+	json_put_bool(w, "systemd", true);
 	json_put_bool(w, "systemdUser", false);
 	json_put_bool(w, "rdma", false);
 	json_close(w, '}');

@@ -508,20 +508,21 @@ static void add_path(struct str *s, const struct json *v)
 	}
 }
 
+/* The text may quote the document, which may hold anything: escaped, it can't drive a terminal. */
 static int printf_like(4, 0)
 	err_at(struct err *e, const struct json *v, const char *key, const char *fmt, va_list ap)
 {
 	scoped_str
-	path = { 0 };
-	char text[ERR_MSG_MAX];
+	path = { 0 }, text = { 0 };
+	char raw[ERR_MSG_MAX];
 
-	(void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut text is still a text */
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
+	str_add_escaped(&text, raw, strlen(raw));
 	add_path(&path, v);
 	if (key)
 		add_key(&path, key);
-	if (!path.p || path.len == 0)
-		return err_set(e, -EINVAL, "%s: %s", v->doc, text);
-	return err_set(e, -EINVAL, "%s: %s: %s", v->doc, path.p, text);
+	return err_set(e, -EINVAL, "%s: %s%s%s", v->doc, path.p ? path.p : "", path.len ? ": " : "",
+		       text.p ? text.p : "");
 }
 
 int json_err(struct err *e, const struct json *v, const char *fmt, ...)

@@ -71,14 +71,23 @@ static void release_ctx(scmp_filter_ctx *ctx)
 		seccomp_release(*ctx);
 }
 
+#define NAME_SHOWN_MAX 60u
+
+/* Appends a name out of the document so that it can't drive a terminal. */
+static void add_name(struct str *to, const char *name)
+{
+	str_add_escaped(to, name, strnlen(name, NAME_SHOWN_MAX));
+}
+
 static int unknown(struct compiler *c, const char *member, const char *name, const struct name_table *t)
 {
 	scoped_str
-	known = { 0 };
+	known = { 0 }, shown = { 0 };
 
+	add_name(&shown, name);
 	names_list(t, &known);
-	return err_set(c->e, -EINVAL, AT "%s: \"%.60s\" is not %s; known: %s", member, name, t->what,
-		       known.p ? known.p : "?");
+	return err_set(c->e, -EINVAL, AT "%s: \"%s\" is not %s; known: %s", member, shown.p ? shown.p : "",
+		       t->what, known.p ? known.p : "?");
 }
 
 /* ERRNO and TRACE carry a number, EPERM unless one is given. */
@@ -244,7 +253,7 @@ static void warn_skipped(const struct compiler *c, struct strv *warnings)
 		return;
 	for (size_t i = 0; i < c->skipped.n; i++) {
 		str_add(&list, i ? ", " : "");
-		str_add_escaped(&list, c->skipped.p[i], strnlen(c->skipped.p[i], 60));
+		add_name(&list, c->skipped.p[i]);
 	}
 	strv_addf(warnings, AT "syscalls: not known and skipped: %s", list.p ? list.p : "?");
 }

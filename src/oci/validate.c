@@ -21,39 +21,57 @@ struct check {
 	struct err *e;
 };
 
-static int printf_like(3, 4) refuse(const struct check *c, const char *member, const char *fmt, ...)
+/* The text may quote the document, which may hold anything: escaped, it can't drive a terminal. */
+static int printf_like(4, 0)
+	fail(const struct check *c, int code, const char *member, const char *fmt, va_list ap)
 {
-	char text[ERR_MSG_MAX];
-	va_list ap;
+	scoped_str
+	text = { 0 };
+	char raw[ERR_MSG_MAX];
 
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut text is still a text */
-	va_end(ap);
-	return err_set(c->e, -ENOTSUP, "%s%s: %s", c->at, member, text);
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
+	str_add_escaped(&text, raw, strlen(raw));
+	return err_set(c->e, code, "%s%s: %s", c->at, member, text.p ? text.p : "");
 }
 
-static int printf_like(3, 4) invalid(const struct check *c, const char *member, const char *fmt, ...)
+/* A VM can't do that. */
+static int printf_like(3, 4) refuse(const struct check *c, const char *member, const char *fmt, ...)
 {
-	char text[ERR_MSG_MAX];
 	va_list ap;
+	int r;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut text is still a text */
+	r = fail(c, -ENOTSUP, member, fmt, ap);
 	va_end(ap);
-	return err_set(c->e, -EINVAL, "%s%s: %s", c->at, member, text);
+	return r;
+}
+
+/* The spec doesn't allow that. */
+static int printf_like(3, 4) invalid(const struct check *c, const char *member, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = fail(c, -EINVAL, member, fmt, ap);
+	va_end(ap);
+	return r;
 }
 
 static void printf_like(3, 4) warn(const struct check *c, const char *member, const char *fmt, ...)
 {
-	char text[ERR_MSG_MAX];
+	scoped_str
+	text = { 0 };
+	char raw[ERR_MSG_MAX];
 	va_list ap;
 
 	if (!c->warnings)
 		return;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut text is still a text */
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
 	va_end(ap);
-	strv_addf(c->warnings, "%s%s: %s", c->at, member, text);
+	str_add_escaped(&text, raw, strlen(raw));
+	strv_addf(c->warnings, "%s%s: %s", c->at, member, text.p ? text.p : "");
 }
 
 void validate_probe(struct validate_host *ret)
@@ -256,7 +274,7 @@ static int check_cpu(const struct check *c, const struct spec_cpu *p)
 
 	if (p->has_rt_runtime || p->has_rt_period)
 		return refuse(c, p->has_rt_runtime ? "cpu.realtimeRuntime" : "cpu.realtimePeriod",
-			      "cgroup v2 has no realtime limits; leave it out");
+			      "realtime limits are not supported; leave it out");
 	if (p->cpus && p->cpus[strspn(p->cpus, list)])
 		return invalid(c, "cpu.cpus", "must be a list as \"0-3,7\", found \"%.60s\"", p->cpus);
 	if (p->mems && p->mems[strspn(p->mems, list)])
@@ -264,10 +282,13 @@ static int check_cpu(const struct check *c, const struct spec_cpu *p)
 	return 0;
 }
 
-static bool has_block_io(const struct spec_block_io *b)
+/* Leaf weights were the CFQ scheduler's, which left Linux in 5.0. */
+static bool has_leaf_weight(const struct spec_block_io *b)
 {
-	return b->has_weight || b->has_leaf_weight || b->weight_device.n || b->read_bps.n || b->write_bps.n ||
-	       b->read_iops.n || b->write_iops.n;
+	for (size_t i = 0; i < b->weight_device.n; i++)
+		if (b->weight_device.p[i].has_leaf_weight)
+			return true;
+	return b->has_leaf_weight;
 }
 
 static int check_resources(const struct check *c, const struct spec_resources *r)
@@ -279,8 +300,8 @@ static int check_resources(const struct check *c, const struct spec_resources *r
 	rc = check_cpu(c, &r->cpu);
 	if (rc < 0)
 		return rc;
-	if (has_block_io(&r->block_io))
-		return refuse(c, "blockIO", "limits of I/O are not supported; leave them out");
+	if (has_leaf_weight(&r->block_io))
+		return refuse(c, "blockIO", "leafWeight is not supported by today's kernels; leave it out");
 	if (r->network.has_class_id && r->network.class_id != 0)
 		return refuse(c, "network.classID",
 			      "tags sockets of the host, but a VM has its own; leave it out");

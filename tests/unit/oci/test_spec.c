@@ -286,6 +286,8 @@ static void test_linux_faults(void **state)
 		  "linux.namespaces: \"pid\" is given twice" },
 		{ "\"namespaces\":[{\"type\":\"network\",\"path\":\"x\"}]",
 		  "linux.namespaces[0].path: must be an absolute" },
+		{ "\"namespaces\":[{\"type\":\"\\u001b[2J\"}]",
+		  "linux.namespaces[0].type: \"\\x1b[2J\" is not" },
 		{ "\"uidMappings\":[{\"containerID\":0,\"hostID\":1}]",
 		  "linux.uidMappings[0].size: is required" },
 		{ "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":0}]",

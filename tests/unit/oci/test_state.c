@@ -128,7 +128,7 @@ static void test_list(void **state)
 			    "ID                   PID         STATUS      BUNDLE          CREATED    "
 			    "                      "
 			    "OWNER\n"
-			    "web-1                4711        running     /b             "
+			    "web-1                4711        running     /b              "
 			    "2026-11-22T01:18:00.000000001Z   "
 			    "root\n"
 			    "a-rather-long-name   0           stopped     /x\\x0a\\x1b[2J   "

@@ -96,8 +96,8 @@ static void test_refusals(void **state)
 		  -ENOTSUP, "linux.devices: /dev/kvm (char 10:232)" },
 		{ "", "", "\"devices\":[{\"path\":\"/dev/null\",\"type\":\"b\",\"major\":1,\"minor\":3}]",
 		  -ENOTSUP, "linux.devices: /dev/null (block 1:3)" },
-		{ "", "", "\"resources\":{\"blockIO\":{\"weight\":500}}", -ENOTSUP,
-		  "linux.resources.blockIO: limits of I/O" },
+		{ "", "", "\"resources\":{\"blockIO\":{\"leafWeight\":500}}", -ENOTSUP,
+		  "linux.resources.blockIO: leafWeight" },
 		{ "", "", "\"resources\":{\"rdma\":{\"a\":{}}}", -ENOTSUP, "linux.resources.rdma: " },
 		{ "", "", "\"resources\":{\"network\":{\"classID\":7}}", -ENOTSUP,
 		  "linux.resources.network.classID: " },
@@ -223,7 +223,7 @@ static void test_harmless(void **state)
 	static const char *const lnx[] = {
 		"\"memoryPolicy\":{\"mode\":\"MPOL_DEFAULT\"}",
 		"\"netDevices\":{}",
-		"\"resources\":{\"network\":{\"classID\":0},\"rdma\":{},\"blockIO\":{},\"cpu\":{"
+		"\"resources\":{\"network\":{\"classID\":0},\"rdma\":{},\"blockIO\":{\"weight\":10},\"cpu\":{"
 		"\"realtimePeriod\":0}}",
 		"\"resources\":{\"memory\":{\"limit\":-1,\"swap\":-1}}",
 		"\"devices\":[{\"path\":\"/dev/"
