@@ -115,6 +115,58 @@ int elf_check_kernel(const void *p, size_t n, struct err *e)
 	return 0;
 }
 
+/* Where the last byte is that a program's start reads. */
+static int loaded_end(const struct view *f, const Elf64_Ehdr *h, size_t *ret, struct err *e)
+{
+	struct view table, seg;
+	bool load = false;
+	size_t end;
+
+	if (h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phnum > SEGMENTS_MAX ||
+	    !view_table(f, h->e_phoff, h->e_phnum, sizeof(Elf64_Phdr), &table))
+		return err_set(e, -ENOEXEC, "ELF program headers are not inside the file");
+	end = (size_t)(table.p - f->p) + table.n;
+	for (size_t i = 0; i < h->e_phnum; i++) {
+		Elf64_Phdr ph;
+
+		memcpy(&ph, table.p + i * sizeof(ph), sizeof(ph));
+		if (ph.p_type == PT_INTERP || ph.p_type == PT_DYNAMIC)
+			return err_set(e, -ENOEXEC,
+				       "needs shared libraries: it must be static, at a fixed address");
+		if (!view_cut(f, ph.p_offset, ph.p_filesz, &seg))
+			return err_set(e, -ENOEXEC, "ELF segment %zu is not inside the file", i);
+		load = load || ph.p_type == PT_LOAD;
+		if ((size_t)(seg.p - f->p) + seg.n > end)
+			end = (size_t)(seg.p - f->p) + seg.n;
+	}
+	if (!load)
+		return err_set(e, -ENOEXEC, "ELF file has no segment to load");
+	*ret = end;
+	return 0;
+}
+
+int elf_take_program(void *p, size_t *n, struct err *e)
+{
+	const struct view f = { .p = (const uint8_t *)p, .n = *n };
+	Elf64_Ehdr h;
+	size_t end;
+	int r;
+
+	r = get_header(&f, &h, e);
+	if (r == 0 && h.e_type != ET_EXEC && h.e_type != ET_DYN)
+		r = err_set(e, -ENOEXEC, "ELF type %u is not an executable", h.e_type);
+	if (r == 0)
+		r = loaded_end(&f, &h, &end, e);
+	if (r < 0)
+		return r;
+	h.e_shoff = 0;
+	h.e_shnum = 0;
+	h.e_shstrndx = SHN_UNDEF;
+	memcpy(p, &h, sizeof(h));
+	*n = end > sizeof(h) ? end : sizeof(h);
+	return 0;
+}
+
 /* The section called `name`. */
 static bool find_section(const struct view *f, const Elf64_Ehdr *h, const char *name, struct view *ret)
 {

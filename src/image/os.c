@@ -3,7 +3,6 @@
  * does not start. */
 #include "image/os.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -38,30 +37,6 @@ static void inputs_fini(struct inputs *in)
 }
 #define scoped_inputs __attribute__((cleanup(inputs_fini))) struct inputs
 
-/* A guest has no loader and no libraries: /init must be a static program. */
-static int check_agent(const char *path, const char *p, size_t n, struct err *e)
-{
-	Elf64_Ehdr h;
-
-	if (n < sizeof(h) || !elf_is(p, n))
-		return err_set(e, -ENOEXEC, "agent %s is not an ELF program", path);
-	memcpy(&h, p, sizeof(h));
-	if (h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_machine != EM_X86_64 ||
-	    h.e_phentsize != sizeof(Elf64_Phdr))
-		return err_set(e, -ENOEXEC, "agent %s is not an x86-64 program", path);
-	for (uint64_t i = 0; i < h.e_phnum; i++) {
-		Elf64_Phdr ph;
-
-		if (h.e_phoff > n || (i + 1) * sizeof(ph) > n - h.e_phoff)
-			return err_set(e, -ENOEXEC, "agent %s is damaged", path);
-		memcpy(&ph, p + h.e_phoff + i * sizeof(ph), sizeof(ph));
-		if (ph.p_type == PT_INTERP)
-			return err_set(e, -ENOEXEC, "agent %s needs shared libraries: it must be static",
-				       path);
-	}
-	return 0;
-}
-
 static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in, struct err *e)
 {
 	scoped_fd dir = -1;
@@ -70,9 +45,10 @@ static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in
 	r = io_read_file_at(AT_FDCWD, o->agent, AGENT_MAX, &in->agent, &in->agent_len);
 	if (r < 0)
 		return err_set(e, r, "agent %s: %m", o->agent);
-	r = check_agent(o->agent, in->agent, in->agent_len, e);
-	if (r == 0)
-		r = kernel_find(&o->kernel, ui, &in->kernel, e);
+	r = elf_take_program(in->agent, &in->agent_len, e);
+	if (r < 0)
+		return err_wrap(e, "agent %s", o->agent);
+	r = kernel_find(&o->kernel, ui, &in->kernel, e);
 	if (r < 0)
 		return r;
 	r = io_read_file_at(AT_FDCWD, in->kernel.vmlinuz, VMLINUZ_MAX, &in->vmlinuz, &in->vmlinuz_len);

@@ -105,6 +105,7 @@ void fix_program(struct str *to, const char *interp)
 	str_addn(to, &h, sizeof(h));
 	str_addn(to, &ph, sizeof(ph));
 	str_add(to, interp ? interp : "a static program");
+	fix_put32(to, sizeof(h) + offsetof(Elf64_Phdr, p_filesz), (uint32_t)to->len);
 }
 
 void fix_bzimage(struct str *to, const void *stream, size_t n, int trailer, uint32_t unpacked)

@@ -136,12 +136,44 @@ static void test_signature(void **state)
 	assert_int_equal(elf_unsigned_len("~Module signature appended~\n", 28), 28);
 }
 
+static void test_program(void **state)
+{
+	scoped_str
+	s = { 0 }, dynamic = { 0 };
+	struct err e = { 0 };
+	size_t n, loaded;
+
+	(void)state;
+	fix_program(&s, NULL);
+	loaded = s.len;
+	fix_put32(&s, 64 + 32, (uint32_t)(loaded - 120)); /* the segment: all behind the headers */
+	fix_put32(&s, 64 + 8, 120);
+	str_add(&s, "debug information and sections");
+	fix_put32(&s, 40, (uint32_t)loaded);
+	fix_put16(&s, 60, 1);
+	n = s.len;
+	assert_int_equal(elf_take_program(s.p, &n, &e), 0);
+	assert_int_equal(n, loaded);
+	assert_int_equal(((const Elf64_Ehdr *)(const void *)s.p)->e_shoff, 0);
+	assert_int_equal(((const Elf64_Ehdr *)(const void *)s.p)->e_shnum, 0);
+	fix_put32(&s, 64 + 32, (uint32_t)(s.len - 120 + 1)); /* one byte behind the end */
+	n = s.len;
+	assert_int_equal(elf_take_program(s.p, &n, &e), -ENOEXEC);
+	n = 64 + 55; /* a header cut short */
+	assert_int_equal(elf_take_program(s.p, &n, &e), -ENOEXEC);
+	fix_program(&dynamic, "/lib64/ld-linux-x86-64.so.2");
+	n = dynamic.len;
+	assert_int_equal(elf_take_program(dynamic.p, &n, &e), -ENOEXEC);
+	assert_non_null(strstr(e.msg, "static"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernel),           cmocka_unit_test(test_kernel_hostile),
 		cmocka_unit_test(test_kernel_cut_short), cmocka_unit_test(test_modinfo),
 		cmocka_unit_test(test_modinfo_hostile),  cmocka_unit_test(test_signature),
+		cmocka_unit_test(test_program),
 	};
 
 	return cmocka_run_group_tests_name("image/elf", tests, NULL, NULL);

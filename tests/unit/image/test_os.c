@@ -67,6 +67,7 @@ static void write_agent(const char *dir, const char *interp, const char *more)
 
 	fix_program(&agent, interp);
 	str_add(&agent, more);
+	fix_put32(&agent, 64 + 32, (uint32_t)agent.len); /* all of it is loaded */
 	fix_write(dir, "agent", agent.p, agent.len);
 }
 
