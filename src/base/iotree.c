@@ -50,7 +50,8 @@ static int move_up(struct removal *rm, int dir, const char *name)
 static int remove_entry(struct removal *rm, int dir, const char *name, int depth);
 
 /* Removes what a directory holds. Reading while removing may skip entries, so it is read again until
- * a pass finds none. Takes the fd. */
+ * a pass finds none. Takes the fd.
+ * NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */
 static int empty_dir(struct removal *rm, int fd, int depth)
 {
 	scoped_dir d = fdopendir(fd);

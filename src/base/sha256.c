@@ -41,7 +41,7 @@ static void do_block(uint32_t h[8], const uint8_t *p)
 {
 	uint32_t w[64], v[8];
 
-	for (int i = 0; i < 16; i++)
+	for (size_t i = 0; i < 16; i++)
 		w[i] = load_be32(p + 4 * i);
 	for (int i = 16; i < 64; i++) {
 		uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
@@ -106,7 +106,7 @@ void sha256_done(struct sha256 *s, uint8_t ret[SHA256_LEN])
 	store_be32(len, (uint32_t)(bits >> 32));
 	store_be32(len + 4, (uint32_t)bits);
 	sha256_add(s, len, sizeof(len));
-	for (int i = 0; i < 8; i++)
+	for (size_t i = 0; i < 8; i++)
 		store_be32(ret + 4 * i, s->h[i]);
 }
 
