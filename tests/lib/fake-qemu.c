@@ -9,6 +9,8 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -66,6 +69,16 @@ static void parse(int argc, char **argv, struct args *a)
 	}
 }
 
+/* The monitor exports the share noexec, nodev, nosuid: that binds the host's kernel, not a guest's. */
+static void free_share(const char *share)
+{
+	struct mount_attr attr = { .attr_clr = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID };
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    syscall(SYS_mount_setattr, AT_FDCWD, share, AT_RECURSIVE, &attr, sizeof attr) < 0)
+		say(2, "fake-qemu: cannot change the share's mount flags\n");
+}
+
 static int run_agent(void *arg)
 {
 	struct args *a = arg;
@@ -79,6 +92,7 @@ static int run_agent(void *arg)
 	dup2(FD_CONSOLE, 2);
 	close(FD_CONSOLE);
 	close(FD_QMP);
+	free_share(a->share);
 	if (a->mute)
 		for (;;)
 			pause();
