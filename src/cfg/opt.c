@@ -406,11 +406,23 @@ static int set_text(const struct opt_target *t, const struct opt *o, const char 
 	return 0;
 }
 
+/* The help of such a row gives the reason. */
+static int refuse(const struct opt_target *t, const struct opt *o, struct err *e)
+{
+	scoped_str
+	s = { 0 };
+
+	add_where(&s, t, o);
+	return err_set(e, -EOPNOTSUPP, "%s is %s", s.p ? s.p : o->name, o->help);
+}
+
 int opt_set(const struct opt_target *t, const struct opt *o, const char *value, struct err *e)
 {
 	void *field = o->offset == OPT_NOWHERE ? NULL : (char *)t->obj + o->offset;
 	int r = -EINVAL;
 
+	if (o->offset == OPT_REFUSED)
+		return refuse(t, o, e);
 	switch (o->type) {
 	case OPT_FLAG:
 	case OPT_BOOL:

@@ -51,15 +51,17 @@ struct opt_int {
 	int64_t v;
 };
 
-/* For rows whose value is checked and then dropped: accepted for compatibility. */
+/* Instead of an offset. The value is checked and then dropped: accepted for compatibility. */
 #define OPT_NOWHERE SIZE_MAX
+/* Known, but can't be honoured: setting it fails, and the help says why. */
+#define OPT_REFUSED (SIZE_MAX - 1)
 
 struct opt {
 	const char *name; /* "bundle", "vm.memory"; a row without a name is no row */
 	char short_name;  /* 'b', 0 = none */
 	enum opt_type type;
 	unsigned from;             /* enum opt_from bits */
-	size_t offset;             /* of the field in the target's object, or OPT_NOWHERE */
+	size_t offset;             /* of the field in the target's object, OPT_NOWHERE or OPT_REFUSED */
 	int64_t min;               /* numbers: the smallest value */
 	uint64_t max;              /* numbers: the largest value, 0 = no limit of ours */
 	const char *const *values; /* OPT_ENUM: NULL-terminated */

@@ -234,7 +234,7 @@ void opt_json(struct str *to, const struct opt_table *t, const void *obj)
 	for (size_t i = 0; i < t->n; i++) {
 		const struct opt *o = &t->rows[i];
 
-		if (o->offset == OPT_NOWHERE)
+		if (o->offset == OPT_NOWHERE || o->offset == OPT_REFUSED)
 			continue;
 		str_add(to, sep);
 		opt_add_json_str(to, o->name);

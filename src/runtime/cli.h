@@ -45,10 +45,10 @@ struct cli_create {         /* create and run */
 struct cli_exec {
 	const char *process; /* file with a process object; NULL = from the options and args */
 	const char *console_socket, *pid_file, *pidfd_socket;
-	const char *cwd, *user, *process_label, *apparmor, *cgroup;
+	const char *cwd, *user, *cgroup;
 	struct opt_strs env, cap, additional_gids;
 	uint64_t preserve_fds;
-	bool tty, detach, no_new_privs, ignore_paused;
+	bool tty, detach, no_new_privs;
 };
 
 struct cli_update {
@@ -57,7 +57,6 @@ struct cli_update {
 	struct opt_int cpu_shares, cpu_quota, cpu_period, cpu_burst, cpu_idle, cpu_rt_period, cpu_rt_runtime;
 	struct opt_int pids_limit, blkio_weight;
 	const char *cpus, *mems;
-	const char *l3_cache_schema, *mem_bw_schema;
 };
 
 struct cli {

@@ -8,6 +8,7 @@
 
 #define AT(field)  offsetof(struct cli, field)
 #define ALL_ARGS   SIZE_MAX
+#define REFUSED    "refused: "
 #define IGNORED    "accepted and ignored: "
 #define FD_MAX     1024
 #define NS_PER_SEC 1000000000ull
@@ -127,10 +128,11 @@ static const struct opt exec_rows[] = {
 	FLAG("no-new-privs", 0, AT(exec.no_new_privs), "the process can't gain privileges"),
 	COUNT("preserve-fds", 0, AT(exec.preserve_fds), FD_MAX,
 	      "descriptors to hand over; only 0 is possible across a VM's border"),
-	TEXT("process-label", 0, AT(exec.process_label), "LABEL", "SELinux label of the process"),
-	TEXT("apparmor", 0, AT(exec.apparmor), "PROFILE", "AppArmor profile of the process"),
+	TEXT("process-label", 0, OPT_REFUSED, "LABEL", REFUSED "the guest has no SELinux"),
+	TEXT("apparmor", 0, OPT_NOWHERE, "PROFILE",
+	     IGNORED "the guest has no AppArmor, the VM stands in its place"),
 	TEXT("cgroup", 0, AT(exec.cgroup), "PATH", "run in this cgroup below the container's"),
-	FLAG("ignore-paused", 0, AT(exec.ignore_paused), "also in a paused container"),
+	FLAG("ignore-paused", 0, OPT_NOWHERE, IGNORED "a paused VM runs nothing, so exec fails there"),
 	FLAG("no-subreaper", 0, OPT_NOWHERE, IGNORED "no process here is a subreaper"),
 	HELP,
 };
@@ -170,8 +172,8 @@ static const struct opt update_rows[] = {
 	NUMBER("blkio-weight", AT(update.blkio_weight), "weight of block I/O, 10 to 1000"),
 	LIMIT("kernel-memory", OPT_NOWHERE, IGNORED "the kernel has no such limit any more"),
 	LIMIT("kernel-memory-tcp", OPT_NOWHERE, IGNORED "the kernel has no such limit any more"),
-	TEXT("l3-cache-schema", 0, AT(update.l3_cache_schema), "SCHEMA", "Intel RDT cache schema"),
-	TEXT("mem-bw-schema", 0, AT(update.mem_bw_schema), "SCHEMA", "Intel RDT memory bandwidth schema"),
+	TEXT("l3-cache-schema", 0, OPT_REFUSED, "SCHEMA", REFUSED "Intel RDT is not supported"),
+	TEXT("mem-bw-schema", 0, OPT_REFUSED, "SCHEMA", REFUSED "Intel RDT is not supported"),
 	HELP,
 };
 
@@ -264,7 +266,7 @@ const struct cli_verb cli_verbs[] = {
 	  .run = cmd_pause },
 	{ "resume", "let a paused container go on", "ID", OPT_TABLE(help_rows), ID_ONLY, .run = cmd_resume },
 	{ "update", "change a container's limits", "[OPTION]... ID", OPT_TABLE(update_rows), ID_ONLY,
-	  .run = cmd_update },
+	  .settings = true, .run = cmd_update },
 	{ "events", "print a container's statistics and events as JSON", "[OPTION]... ID",
 	  OPT_TABLE(events_rows), ID_ONLY, .run = cmd_events },
 	{ "spec", "write a config.json to begin with", "[OPTION]...", OPT_TABLE(spec_rows), NO_ARGS,

@@ -156,12 +156,12 @@ static void every_row_is_sound(void **state)
 			assert_ptr_equal(opt_find(&w->opts, o->name), o);
 			assert_true(o->from == OPT_FROM_CLI && o->help && *o->help);
 			assert_true((o->type == OPT_ENUM) == (o->values != NULL));
-			assert_true(o->offset == OPT_NOWHERE || o->offset < sizeof(struct cli));
-			assert_int_equal(o->offset == OPT_NOWHERE,
-					 strncmp(o->help, ignored, strlen(ignored)) == 0);
+			assert_true(o->offset >= OPT_REFUSED || o->offset < sizeof(struct cli));
+			assert_int_equal(o->offset == OPT_NOWHERE, str_starts(o->help, ignored));
+			assert_int_equal(o->offset == OPT_REFUSED, str_starts(o->help, "refused: "));
 			for (size_t j = 0; j < i; j++) {
 				assert_true(!o->short_name || w->opts.rows[j].short_name != o->short_name);
-				assert_true(o->offset == OPT_NOWHERE || w->opts.rows[j].offset != o->offset);
+				assert_true(o->offset >= OPT_REFUSED || w->opts.rows[j].offset != o->offset);
 			}
 		}
 	}
@@ -194,7 +194,7 @@ static void every_option_is_accepted(void **state)
 			str_add(&line, w->id ? " id" : "");
 			str_add(&line, strcmp(w->name, "exec") == 0 ? " true" : "");
 			r = parse(&c, line.p, &e);
-			if (r != (w->unsupported ? -EOPNOTSUPP : 0))
+			if (r != (w->unsupported || o->offset == OPT_REFUSED ? -EOPNOTSUPP : 0))
 				fail_msg("%s: %d %s", line.p, r, e.msg);
 		}
 	}
@@ -350,6 +350,9 @@ static void wrong_lines_fail_with_a_reason(void **state)
 		{ "exec id", 255, "give a command after the ID" },
 		{ "exec -it id sh", 255, "unknown option \"-i\" in \"-it\"" },
 		{ "exec", 255, "ID is missing" },
+		{ "exec --process-label l id ls", 255,
+		  "--process-label is refused: the guest has no SELinux" },
+		{ "update --l3-cache-schema L3:0=f id", 1, "--l3-cache-schema is refused: Intel RDT" },
 		{ "list id", 1, "too many arguments" },
 		{ "list --format yaml", 1, "give table or json" },
 		{ "checkpoint --help", 1, "checkpoint is not supported" },
