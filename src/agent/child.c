@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -208,7 +209,9 @@ static int set_up_container(const struct child_job *job, struct err *e)
 			       .root = -1 };
 	int r;
 
-	r = enter_namespaces(c, e);
+	r = rootfs_open(&root, e);
+	if (r == 0)
+		r = enter_namespaces(c, e);
 	if (r == 0)
 		r = rootfs_mount(&root, e);
 	if (r == 0)
@@ -280,6 +283,8 @@ _Noreturn void child_main(const struct child_job *job)
 	int r;
 
 	reset_signals();
+	/* Ours are already; this is for what the agent itself may have inherited in test mode. */
+	(void)syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
 	await(job, 'G');
 	r = set_up(job, &image, &e);
 	if (r == 0) {

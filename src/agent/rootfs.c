@@ -64,21 +64,43 @@ static int open_share(const char *share, const char *name, int *ret)
 	return 0;
 }
 
+int rootfs_open(struct rootfs *r, struct err *e)
+{
+	size_t n = r->ctr->mounts.n;
+	int rc;
+
+	r->sources = calloc(n + 1, sizeof *r->sources);
+	if (!r->sources)
+		return err_set(e, -ENOMEM, "mounts: %m");
+	rc = open_share(r->share, "rootfs", &r->root);
+	if (rc < 0)
+		return err_set(e, rc, "root: the share's rootfs: %m");
+	for (size_t i = 0; i < n; i++) {
+		const struct msg_mount *m = &r->ctr->mounts.p[i];
+
+		r->sources[i] = -1;
+		if (m->kind != MOUNT_SHARE)
+			continue;
+		rc = open_share(r->share, m->source, &r->sources[i]);
+		if (rc < 0)
+			return err_set(e, rc, "mounts[%zu].source of %s: %m", i, m->dest ? m->dest : "");
+	}
+	return 0;
+}
+
 static int mount_root(struct rootfs *r, struct err *e)
 {
-	scoped_fd from = -1, tree = -1;
+	scoped_fd tree = -1;
 	int rc;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_set(e, -errno, "make the mounts private: %m");
-	rc = open_share(r->share, "rootfs", &from);
-	if (rc < 0)
-		return err_set(e, rc, "root: the share's rootfs: %m");
-	rc = mnt_clone(from, true, &tree);
+	rc = mnt_clone(r->root, true, &tree);
 	if (rc == 0)
-		rc = mnt_attach(tree, from);
+		rc = mnt_attach(tree, r->root);
 	if (rc < 0)
 		return err_set(e, rc, "root: mount: %m");
+	scope_close(&r->root);
 	r->root = take_fd(&tree); /* an attached tree's fd is on its top */
 	return 0;
 }
@@ -218,14 +240,11 @@ static int mount_share(struct rootfs *r, struct place *p, struct err *e)
 {
 	const struct msg_mount *m = p->m;
 	uint64_t set, clear;
-	scoped_fd from = -1, tree = -1;
+	scoped_fd tree = -1;
 	int rc;
 
-	rc = open_share(r->share, m->source, &from);
-	if (rc < 0)
-		return err_set(e, rc, "mounts[%zu].source of %s: %m", p->index, m->dest);
 	set = mnt_attr_of_flags((unsigned long)m->flags & BIND_FLAGS, &clear);
-	rc = mnt_clone(from, m->recursive, &tree);
+	rc = mnt_clone(r->sources[p->index], m->recursive, &tree);
 	if (rc == 0 && (set || clear))
 		rc = mnt_set_attr(tree, set, clear, false);
 	if (rc == 0)

@@ -11,8 +11,14 @@ struct rootfs {
 	const char *share;
 	bool has_cgroup;
 	bool has_userns;
-	int root; /* its top directory; -1 before rootfs_mount() */
+	int root;     /* its top directory; -1 before rootfs_open() */
+	int *sources; /* of each mount from the share; -1 for others */
 };
+
+/* Opens what comes from the share, with the rights that the caller has before it enters a user
+ * namespace: directories above may be closed to the container's root. The caller ends in exec or _exit, which
+ * frees all. */
+int must_check rootfs_open(struct rootfs *r, struct err *e);
 
 /* Root and all mounts, in order. */
 int must_check rootfs_mount(struct rootfs *r, struct err *e);

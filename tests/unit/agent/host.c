@@ -25,12 +25,12 @@
 
 #define WAIT_MS 20000
 
-static const char *const applets[] = { "sh",       "cat",    "echo", "ls",    "id",       "true",   "false",
-				       "sleep",    "mount",  "stat", "touch", "mkdir",    "head",   "dd",
-				       "hostname", "uname",  "ps",   "kill",  "readlink", "env",    "pwd",
-				       "stty",     "tty",    "nice", "wc",    "seq",      "tail",   "grep",
-				       "mknod",    "chmod",  "test", "rm",    "yes",      "md5sum", "umount",
-				       "date",     "printf", "awk",  "sed" };
+static const char *const applets[] = { "sh",       "cat",   "echo", "ls",    "id",       "true",   "false",
+				       "sleep",    "mount", "stat", "touch", "mkdir",    "head",   "dd",
+				       "hostname", "uname", "ps",   "kill",  "readlink", "env",    "pwd",
+				       "stty",     "tty",   "wc",   "seq",   "tail",     "grep",   "mknod",
+				       "chmod",    "test",  "rm",   "yes",   "md5sum",   "umount", "date",
+				       "printf",   "awk",   "sed" };
 
 const char *host_path(const struct host *h, const char *name)
 {

@@ -9,7 +9,7 @@
 
 #include "wire/mux.h"
 
-#define HOST_RESULTS 512
+#define HOST_RESULTS 1024
 #define HOST_EXITS   512
 
 struct host_result {
