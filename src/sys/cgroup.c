@@ -93,23 +93,24 @@ static void add_controllers(struct str *to, const char *options)
 	}
 }
 
-/* What the root of the v2 hierarchy offers, comma-separated; nothing if it can't be read. */
-static void add_v2_controllers(struct str *to, const char *mount)
+/* What the root of the v2 hierarchy offers, comma-separated. */
+static int add_v2_controllers(struct str *to, const char *mount)
 {
 	scoped_free char *path = str_fmt("%s/cgroup.controllers", mount);
 	scoped_free char *text = NULL;
 	size_t len, i;
+	int r;
 
-	if (!path) {
-		to->oom = true;
-		return;
-	}
-	if (io_read_file_at(AT_FDCWD, path, CGROUP_FILE_MAX, &text, &len) < 0)
-		return;
+	if (!path)
+		return -ENOMEM;
+	r = io_read_file_at(AT_FDCWD, path, CGROUP_FILE_MAX, &text, &len);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* mounted over, or a test's made-up one */
 	while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
 		text[--len] = '\0';
 	for (i = 0; i < len; i++)
 		str_addc(to, (char)(text[i] == ' ' ? ',' : text[i]));
+	return 0;
 }
 
 /* One line of mountinfo that is a cgroup mount, cut into what matters. Borrows from the line. */
@@ -195,10 +196,10 @@ static int scan_mount(struct scan *s, const struct mount_line *m)
 	if (i < s->l.n && s->seen[i].root_len <= strlen(m->root))
 		return 0;
 	if (str_eq(m->type, "cgroup2"))
-		add_v2_controllers(&controllers, mount);
+		r = add_v2_controllers(&controllers, mount);
 	else
 		add_controllers(&controllers, m->options);
-	if (i == s->l.n)
+	if (r == 0 && i == s->l.n)
 		r = scan_grow(s);
 	if (r < 0)
 		return r;
@@ -450,6 +451,14 @@ static int inherit_cpuset(const char *parent, const char *dir)
 	return 0;
 }
 
+/* Answers to a controller that can't be handed down here: not offered by the parent, in use by a v1
+ * hierarchy, processes in the way, no right. */
+static bool is_kernels_no(int r)
+{
+	return r == -ENOENT || r == -EINVAL || r == -EBUSY || r == -EOPNOTSUPP || r == -EACCES ||
+	       r == -EPERM || r == -EROFS;
+}
+
 /* Hands the hierarchy's controllers down to the children of `dir`, as far as the kernel allows: a
  * controller that is not there afterwards is noticed when a limit needs it. */
 static int enable_controllers(const char *dir, const char *controllers)
@@ -468,14 +477,14 @@ static int enable_controllers(const char *dir, const char *controllers)
 		if (!*names.p[i])
 			continue;
 		r = write_text(dir, "cgroup.subtree_control", text);
-		if (r == -ENOMEM)
+		if (r < 0 && !is_kernels_no(r))
 			return r;
 	}
 	return strv_check(&names);
 }
 
-/* One level: `path` below `parent`, which exists. */
-static int make_level(const struct cgroup_dir *d, const char *parent, const char *path)
+/* One level: `path` below `parent`, which exists. *ret_made: it was not there. */
+static int make_level(const struct cgroup_dir *d, const char *parent, const char *path, bool *ret_made)
 {
 	int r;
 
@@ -484,7 +493,9 @@ static int make_level(const struct cgroup_dir *d, const char *parent, const char
 		if (r < 0)
 			return r;
 	}
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+	if (mkdir(path, 0755) == 0)
+		*ret_made = true;
+	else if (errno != EEXIST)
 		return -errno;
 	return cgroup_dir_has(d, "cpuset") && !d->v2 ? inherit_cpuset(parent, path) : 0;
 }
@@ -493,20 +504,20 @@ static int make_level(const struct cgroup_dir *d, const char *parent, const char
 static int make_levels(struct cgroup_dir *d)
 {
 	size_t end = d->base, next;
-	struct stat st;
 	int r;
 
 	while (d->path[end]) {
 		scoped_free char *parent = strndup(d->path, end);
 		scoped_free char *path = NULL;
+		bool made = false;
 
 		next = end + 1 + strcspn(d->path + end + 1, "/");
 		path = strndup(d->path, next);
 		if (!parent || !path)
 			return -ENOMEM;
-		if (stat(path, &st) < 0 && errno == ENOENT)
+		r = make_level(d, parent, path, &made);
+		if (made)
 			d->keep = (size_t)num_min(d->keep, end);
-		r = make_level(d, parent, path);
 		if (r < 0)
 			return r;
 		end = next;

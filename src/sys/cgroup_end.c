@@ -111,16 +111,21 @@ static int walk_children(int fd, int depth, walk_fn *fn, void *arg)
 {
 	scoped_dir dir = fdopendir(fd);
 	struct dirent *entry;
-	int r = 0;
+	int r;
 
 	if (!dir) {
+		r = -errno;
 		(void)close(fd);
-		return -errno;
+		return r;
 	}
-	while (r == 0 && (entry = readdir(dir)))
-		if (entry->d_type == DT_DIR && !str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
-			r = walk(dirfd(dir), entry->d_name, depth + 1, fn, arg);
-	return r;
+	while ((errno = 0, entry = readdir(dir)) != NULL) {
+		if (entry->d_type != DT_DIR || str_eq(entry->d_name, ".") || str_eq(entry->d_name, ".."))
+			continue;
+		r = walk(dirfd(dir), entry->d_name, depth + 1, fn, arg);
+		if (r < 0)
+			return r;
+	}
+	return -errno;
 }
 
 static int walk(int parent, const char *name, int depth, walk_fn *fn, void *arg)
@@ -334,8 +339,11 @@ static int remove_above(const struct cgroup_dir *d, size_t keep)
 		return -ENOMEM;
 	while ((slash = strrchr(path, '/')) && (size_t)(slash - path) > keep) {
 		*slash = '\0';
-		if (rmdir(path) < 0 && errno != ENOENT)
+		if (rmdir(path) == 0 || errno == ENOENT)
+			continue;
+		if (errno == EBUSY || errno == ENOTEMPTY)
 			break; /* somebody else uses it */
+		return -errno;
 	}
 	return 0;
 }
