@@ -60,7 +60,7 @@ struct field {
 	const char *name;
 	enum field_type type;
 	unsigned flags;
-	size_t off;
+	size_t off, size;  /* of the member; a test compares size with the type */
 	size_t has_off;    /* of the bool that says "present", or FIELD_NO_HAS */
 	uint64_t min, max; /* I64: as int64_t */
 	const struct field_obj *sub;
@@ -82,15 +82,14 @@ int must_check field_name(const struct field_ctx *c, const struct json *v, const
 			  uint64_t *ret);
 
 /* Rows of a table: member `m` of struct S, without and with a bool that says "present". */
+#define MEMBER(ftype, S, m) .type = ftype, .off = offsetof(S, m), .size = sizeof(((S *)0)->m)
 #define ROW(json_name, ftype, S, m, ...)                                                                     \
 	{                                                                                                    \
-		.name = json_name, .type = ftype, .off = offsetof(S, m), .has_off = FIELD_NO_HAS,            \
-		__VA_ARGS__                                                                                  \
+		.name = json_name, MEMBER(ftype, S, m), .has_off = FIELD_NO_HAS, __VA_ARGS__                 \
 	}
 #define ROW_HAS(json_name, ftype, S, m, has, ...)                                                            \
 	{                                                                                                    \
-		.name = json_name, .type = ftype, .off = offsetof(S, m), .has_off = offsetof(S, has),        \
-		__VA_ARGS__                                                                                  \
+		.name = json_name, MEMBER(ftype, S, m), .has_off = offsetof(S, has), __VA_ARGS__             \
 	}
 /* Members of a sub-object that belong to S itself. */
 #define ROW_FLAT(json_name, table)                                                                           \

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "oci/text.h"
 
 struct reader {
 	const char *begin, *p, *end;
@@ -478,17 +479,15 @@ static bool is_plain_key(const char *key)
 
 static void add_key(struct str *s, const char *key)
 {
-	size_t n = strlen(key);
-
-	if (is_plain_key(key) && n <= KEY_SHOWN_MAX) {
+	if (is_plain_key(key) && strlen(key) < KEY_SHOWN_MAX) {
 		if (s->len)
 			str_addc(s, '.');
 		str_add(s, key);
 		return;
 	}
 	str_add(s, "[\"");
-	str_add_escaped(s, key, n <= KEY_SHOWN_MAX ? n : KEY_SHOWN_MAX);
-	str_add(s, n <= KEY_SHOWN_MAX ? "\"]" : "...\"]");
+	text_add(s, key, KEY_SHOWN_MAX);
+	str_add(s, "\"]");
 }
 
 static void add_path(struct str *s, const struct json *v)
@@ -508,20 +507,19 @@ static void add_path(struct str *s, const struct json *v)
 	}
 }
 
-/* The text may quote the document, which may hold anything: escaped, it can't drive a terminal. */
+/* The text may quote the document, which may hold anything: see text.h. */
 static int printf_like(4, 0)
 	err_at(struct err *e, const struct json *v, const char *key, const char *fmt, va_list ap)
 {
 	scoped_str
-	path = { 0 }, text = { 0 };
-	char raw[ERR_MSG_MAX];
+	path = { 0 }, shown = { 0 }, text = { 0 };
 
-	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
-	str_add_escaped(&text, raw, strlen(raw));
+	text_addv(&text, fmt, ap);
 	add_path(&path, v);
 	if (key)
 		add_key(&path, key);
-	return err_set(e, -EINVAL, "%s: %s%s%s", v->doc, path.p ? path.p : "", path.len ? ": " : "",
+	text_add(&shown, path.p ? path.p : "", TEXT_PATH_MAX);
+	return err_set(e, -EINVAL, "%s: %s%s%s", v->doc, shown.p ? shown.p : "", shown.len ? ": " : "",
 		       text.p ? text.p : "");
 }
 

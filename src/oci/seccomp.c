@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "oci/text.h"
 
 /* clang-format off */
 static const struct name actions[] = { /* SCMP_ACT_NOTIFY is left out: see seccomp.h */
@@ -73,18 +74,12 @@ static void release_ctx(scmp_filter_ctx *ctx)
 
 #define NAME_SHOWN_MAX 60u
 
-/* Appends a name out of the document so that it can't drive a terminal. */
-static void add_name(struct str *to, const char *name)
-{
-	str_add_escaped(to, name, strnlen(name, NAME_SHOWN_MAX));
-}
-
 static int unknown(struct compiler *c, const char *member, const char *name, const struct name_table *t)
 {
 	scoped_str
 	known = { 0 }, shown = { 0 };
 
-	add_name(&shown, name);
+	text_add(&shown, name, NAME_SHOWN_MAX);
 	names_list(t, &known);
 	return err_set(c->e, -EINVAL, AT "%s: \"%s\" is not %s; known: %s", member, shown.p ? shown.p : "",
 		       t->what, known.p ? known.p : "?");
@@ -253,7 +248,7 @@ static void warn_skipped(const struct compiler *c, struct strv *warnings)
 		return;
 	for (size_t i = 0; i < c->skipped.n; i++) {
 		str_add(&list, i ? ", " : "");
-		add_name(&list, c->skipped.p[i]);
+		text_add(&list, c->skipped.p[i], NAME_SHOWN_MAX);
 	}
 	strv_addf(warnings, AT "syscalls: not known and skipped: %s", list.p ? list.p : "?");
 }

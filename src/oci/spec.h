@@ -284,7 +284,7 @@ struct spec_intel_rdt {
 
 struct spec_memory_policy {
 	uint32_t mode;  /* MPOL_* */
-	uint32_t flags; /* MPOL_F_* */
+	uint64_t flags; /* MPOL_F_* */
 	char *nodes;    /* list, or NULL */
 };
 

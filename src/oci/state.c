@@ -145,22 +145,25 @@ void state_list_json(const struct oci_state *s, size_t n, struct str *to)
 
 #define COLUMNS 6u
 
-/* The cells of one row; their texts are escaped, because a path may hold anything. */
-static void row_cells(const struct oci_state *s, struct strv *cells)
+/* One cell, escaped: a path or a name in a state file may hold anything. */
+static void add_cell(struct strv *cells, const char *text)
 {
-	const char *texts[COLUMNS - 2] = { s->id, state_status_name(s->status), s->bundle, s->created };
+	scoped_str
+	cell = { 0 };
 
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		scoped_str
-		cell = { 0 };
+	if (text)
+		str_add_escaped(&cell, text, strlen(text));
+	strv_add_take(cells, str_take(&cell));
+}
 
-		if (texts[i])
-			str_add_escaped(&cell, texts[i], strlen(texts[i]));
-		strv_add(cells, cell.p ? cell.p : "");
-		if (i == 0)
-			strv_addf(cells, "%" PRId64, s->pid);
-	}
-	strv_add(cells, s->owner ? s->owner : "");
+static void add_row(struct strv *cells, const struct oci_state *s)
+{
+	add_cell(cells, s->id);
+	strv_addf(cells, "%" PRId64, s->pid);
+	add_cell(cells, state_status_name(s->status));
+	add_cell(cells, s->bundle);
+	add_cell(cells, s->created);
+	add_cell(cells, s->owner);
 }
 
 /* Columns as Go's tabwriter makes them for runc: at least 12 wide, 3 blanks between. */
@@ -174,7 +177,7 @@ void state_list_table(const struct oci_state *s, size_t n, struct str *to)
 	for (size_t i = 0; i < COLUMNS; i++)
 		strv_add(&cells, heads[i]);
 	for (size_t i = 0; i < n; i++)
-		row_cells(&s[i], &cells);
+		add_row(&cells, &s[i]);
 	if (strv_check(&cells) < 0) {
 		to->oom = true;
 		return;

@@ -13,6 +13,7 @@
 
 #include "base/io.h"
 #include "oci/names.h"
+#include "oci/text.h"
 
 struct check {
 	const char *at; /* what stands before member names: "config.json: process." */
@@ -21,16 +22,14 @@ struct check {
 	struct err *e;
 };
 
-/* The text may quote the document, which may hold anything: escaped, it can't drive a terminal. */
+/* The text may quote the document, which may hold anything: see text.h. */
 static int printf_like(4, 0)
 	fail(const struct check *c, int code, const char *member, const char *fmt, va_list ap)
 {
 	scoped_str
 	text = { 0 };
-	char raw[ERR_MSG_MAX];
 
-	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
-	str_add_escaped(&text, raw, strlen(raw));
+	text_addv(&text, fmt, ap);
 	return err_set(c->e, code, "%s%s: %s", c->at, member, text.p ? text.p : "");
 }
 
@@ -62,15 +61,13 @@ static void printf_like(3, 4) warn(const struct check *c, const char *member, co
 {
 	scoped_str
 	text = { 0 };
-	char raw[ERR_MSG_MAX];
 	va_list ap;
 
 	if (!c->warnings)
 		return;
 	va_start(ap, fmt);
-	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* a cut text is still a text */
+	text_addv(&text, fmt, ap);
 	va_end(ap);
-	str_add_escaped(&text, raw, strlen(raw));
 	strv_addf(c->warnings, "%s%s: %s", c->at, member, text.p ? text.p : "");
 }
 

@@ -90,6 +90,46 @@ static void test_template(void **state)
 	}
 }
 
+/* What the engine writes for a type must be as large as the member. */
+static void check_sizes(const struct field_obj *t)
+{
+	static const size_t sizes[FIELD_TYPE_N] = {
+		[FIELD_STR] = sizeof(char *),
+		[FIELD_BOOL] = sizeof(bool),
+		[FIELD_U32] = 4,
+		[FIELD_U64] = 8,
+		[FIELD_I64] = 8,
+		[FIELD_STRS] = sizeof(struct spec_strs),
+		[FIELD_U32S] = sizeof(struct spec_u32s),
+		[FIELD_KVS] = 2 * sizeof(void *),
+		[FIELD_ENUM] = 4,
+		[FIELD_ENUM64] = 8,
+		[FIELD_FLAGS] = 8,
+		[FIELD_OBJS] = 2 * sizeof(void *),
+		[FIELD_MAP] = 2 * sizeof(void *),
+	};
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct field *f = &t->fields[i];
+
+		if (f->type == FIELD_OBJ && f->size && f->size != f->sub->size)
+			fail_msg("%s: the table is for %zu bytes, the member has %zu", f->name, f->sub->size,
+				 f->size);
+		if (sizes[f->type] && f->size != sizes[f->type])
+			fail_msg("%s: the type writes %zu bytes, the member has %zu", f->name, sizes[f->type],
+				 f->size);
+		assert_true(f->off + f->size <= t->size);
+		assert_true(f->has_off == FIELD_NO_HAS || f->has_off < t->size);
+		if (f->sub)
+			check_sizes(f->sub);
+	}
+}
+
+static void test_sizes(void **state)
+{
+	check_sizes(&spec_table);
+}
+
 /* Every member of a table, and of the tables below it, has its line in the document. */
 static void check_documented(const struct field_obj *t, const char *path, const char *doc, size_t *count)
 {
@@ -128,6 +168,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_template),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_documented),
 	};
 
