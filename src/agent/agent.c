@@ -123,8 +123,20 @@ static int mount_share(struct agent *a, struct err *e)
 	if (mount(SHARE_TAG, a->conf.share, "9p", 0, SHARE_OPTIONS) < 0)
 		return err_set(e, -errno, "mount the share \"" SHARE_TAG "\" in the guest: %m");
 	a->share_mounted = true;
-	agent_mark(a, "share mounted");
+	agent_mark(a, "share-mounted");
 	return 0;
+}
+
+void agent_flush_share(struct agent *a)
+{
+	scoped_fd fd = -1;
+
+	if (!a->share_mounted)
+		return;
+	fd = open(a->conf.share, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		log_warn("flush the share: %s", strerror(errno));
+	agent_mark(a, "share-flushed");
 }
 
 /* Handlers: 1 = answered or to be answered later, 0 = success, -errno with e set. */

@@ -100,7 +100,10 @@ int must_check agent_run(const struct agent_conf *conf);
 void agent_answer(struct agent *a, uint32_t id, const struct err *e);
 /* Sends a message; a lost channel is noticed by the mux. */
 void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v);
-/* A phase mark, if the host asked for them. */
+/* Writes what the guest still holds of the share back to the host, which may end the machine as
+ * soon as the container's exit is reported. */
+void agent_flush_share(struct agent *a);
+/* A phase mark, if the host asked for them: small letters and '-'. */
 void agent_mark(struct agent *a, const char *name);
 /* CLOCK_BOOTTIME in ns. */
 uint64_t agent_boot_ns(void);

@@ -100,7 +100,9 @@ static void got_tty(struct proc *p, int master)
 	int r;
 
 	p->tty = master;
-	r = in < 0 || out < 0 ? -EMFILE : mux_sink(m, msg_stream_id(p->id, STREAM_STDIN), take_fd(&in));
+	r = in < 0 || out < 0 ? -EMFILE : mux_sink_fd(m, msg_stream_id(p->id, STREAM_STDIN), take_fd(&in));
+	if (r == -ENOENT)
+		r = 0; /* its input has ended already: a terminal has no end of file */
 	if (r == 0)
 		r = mux_source(m, msg_stream_id(p->id, STREAM_STDOUT), take_fd(&out));
 	scope_close(&in);
@@ -126,7 +128,7 @@ static void child_said(struct proc *p, const struct child_msg *m, int fd)
 	} else if (m->kind == CHILD_READY && p->state == PROC_SETUP) {
 		p->state = p->id == PROC_INIT ? PROC_CREATED : PROC_STARTED;
 		if (p->state == PROC_CREATED) {
-			agent_mark(p->agent, "container set up");
+			agent_mark(p->agent, "container-set-up");
 			answer(p, NULL);
 		}
 	}
@@ -152,7 +154,7 @@ static bool read_ctl(struct proc *p)
 	close_ctl(p);
 	if (!p->is_failed && p->state == PROC_STARTED) {
 		p->state = PROC_RUNNING;
-		agent_mark(p->agent, "program running");
+		agent_mark(p->agent, "program-running");
 		answer(p, NULL);
 	}
 	return false;
@@ -317,8 +319,11 @@ static void launch(struct proc *p, const struct proc_spawn *s, struct pipes *pip
 	int r;
 
 	r = loop_add(&p->agent->loop, &p->ctl, p->ctl_fd, EPOLLIN, ctl_ready);
-	if (r == 0 && !s->job->process->terminal)
-		r = bind_pipes(p, pipes);
+	/* What is typed before the terminal is there waits for it. */
+	if (r == 0)
+		r = s->job->process->terminal
+			    ? mux_sink_late(&p->agent->mux, msg_stream_id(p->id, STREAM_STDIN))
+			    : bind_pipes(p, pipes);
 	if (r < 0)
 		(void)err_set(&e, r, "streams of process %u: %m", p->id);
 	else
@@ -471,11 +476,11 @@ static bool settle(struct proc *p)
 	}
 	if (!is_drained(p))
 		return false;
-	/* Whoever kills a created container finds it stopped. */
 	close_streams(p);
-	report_exit(p);
 	if (p->id == PROC_INIT)
-		agent_mark(a, "container ended");
+		agent_flush_share(a);
+	/* A container that was killed before its start has ended, too. */
+	report_exit(p);
 	return true;
 }
 

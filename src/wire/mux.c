@@ -109,6 +109,8 @@ static void sink_ready(struct source *src, uint32_t events);
 /* Watches the stream's fd for `want`; one that left the loop (see source_ready) comes back. */
 static int watch(struct mux_stream *s, uint32_t want)
 {
+	if (s->fd < 0)
+		return 0; /* a late sink */
 	if (s->src.loop)
 		return loop_mod(&s->src, want);
 	return want ? loop_add(s->mux->loop, &s->src, s->fd, want, s->is_sink ? sink_ready : source_ready)
@@ -219,7 +221,7 @@ static bool sink_write(struct mux_stream *s)
 	ssize_t n;
 	int pieces;
 
-	while (s->ring.len > 0) {
+	while (s->fd >= 0 && s->ring.len > 0) {
 		if (s->is_tty && s->mux->ops->tty_write)
 			s->mux->ops->tty_write(s->mux, s->id, s->fd);
 		pieces = ring_peek(&s->ring, iov);
@@ -264,11 +266,29 @@ static void sink_ready(struct source *src, uint32_t events)
 	mux_pump(m);
 }
 
+/* Puts the stream's fd into the loop. */
+static int stream_attach(struct mux_stream *s, int fd)
+{
+	int flags = fcntl(fd, F_GETFL), r;
+
+	/* Blocking or not is a property of the open file, which others may share: a source is read only
+	 * when it is readable, so it may stay as it is; a sink must not block, whoever shares it. */
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	r = loop_add(s->mux->loop, &s->src, fd, 0, s->is_sink ? sink_ready : source_ready);
+	if (r < 0)
+		return r;
+	s->fd = fd;
+	s->is_tty = isatty(fd) != 0;
+	return 0;
+}
+
+/* fd -1: a late sink. */
 static int stream_add(struct mux *m, uint32_t id, int fd, bool is_sink)
 {
 	scoped_fd owned = fd;
 	struct mux_stream *s;
-	int r, flags;
+	int r;
 
 	if (m->broken)
 		return -EPIPE;
@@ -279,16 +299,10 @@ static int stream_add(struct mux *m, uint32_t id, int fd, bool is_sink)
 	s = calloc(1, sizeof *s);
 	if (!s)
 		return -ENOMEM;
-	*s = (struct mux_stream){ .mux = m, .id = id, .fd = fd, .is_sink = is_sink, .credit = MUX_WINDOW };
-	s->is_tty = isatty(fd) != 0;
+	*s = (struct mux_stream){ .mux = m, .id = id, .fd = -1, .is_sink = is_sink, .credit = MUX_WINDOW };
 	r = is_sink ? ring_init(&s->ring, MUX_WINDOW) : 0;
-	flags = fcntl(fd, F_GETFL);
-	/* Blocking or not is a property of the open file, which others may share: a source is read only
-	 * when it is readable, so it may stay as it is; a sink must not block, whoever shares it. */
-	if (r == 0 && (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
-		r = -errno;
-	if (r == 0)
-		r = loop_add(m->loop, &s->src, fd, 0, is_sink ? sink_ready : source_ready);
+	if (r == 0 && fd >= 0)
+		r = stream_attach(s, fd);
 	if (r < 0) {
 		ring_fini(&s->ring);
 		free(s);
@@ -304,12 +318,34 @@ static int stream_add(struct mux *m, uint32_t id, int fd, bool is_sink)
 
 int mux_source(struct mux *m, uint32_t id, int fd)
 {
-	return stream_add(m, id, fd, false);
+	return fd < 0 ? -EBADF : stream_add(m, id, fd, false);
 }
 
 int mux_sink(struct mux *m, uint32_t id, int fd)
 {
-	return stream_add(m, id, fd, true);
+	return fd < 0 ? -EBADF : stream_add(m, id, fd, true);
+}
+
+int mux_sink_late(struct mux *m, uint32_t id)
+{
+	return stream_add(m, id, -1, true);
+}
+
+int mux_sink_fd(struct mux *m, uint32_t id, int fd)
+{
+	scoped_fd owned = fd;
+	struct mux_stream *s = find(m, id);
+	int r;
+
+	if (!s || !s->is_sink || s->fd >= 0)
+		return -ENOENT;
+	r = stream_attach(s, fd);
+	if (r < 0)
+		return r;
+	(void)take_fd(&owned);
+	sink_serve(s);
+	mux_pump(m);
+	return 0;
 }
 
 void mux_close(struct mux *m, uint32_t id)

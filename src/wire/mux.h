@@ -94,6 +94,11 @@ int must_check mux_send(struct mux *m, enum msg_type type, uint32_t id, const st
  * -EEXIST, -EAGAIN (too many), -ENOMEM. */
 int must_check mux_source(struct mux *m, uint32_t id, int fd);
 int must_check mux_sink(struct mux *m, uint32_t id, int fd);
+/* A sink whose fd comes later: until then up to MUX_WINDOW bytes wait for it. Errors as above. */
+int must_check mux_sink_late(struct mux *m, uint32_t id);
+/* Gives such a sink its fd, which is taken in every case. -ENOENT: the stream has ended (its end of
+ * file came) or is no late sink. */
+int must_check mux_sink_fd(struct mux *m, uint32_t id, int fd);
 /* Ends one early: a source sends EOF after what it has read, a sink reports CLOSED. No stream_end. */
 void mux_close(struct mux *m, uint32_t id);
 /* Reads whatever the source has right now, as far as credit allows, and queues it: called before

@@ -383,11 +383,8 @@ static void bind_streams(struct host *h, struct run *r, bool terminal)
 	r->in = -1;
 	if (in < 0)
 		in = memfd_create("in", MFD_CLOEXEC);
-	/* With a terminal the sink exists once the request is answered. */
-	if (!terminal)
-		assert_int_equal(mux_source(&h->mux, msg_stream_id(r->proc, STREAM_STDIN), in), 0);
-	else
-		r->in = in;
+	/* Before the request is answered, as a user may type early. */
+	assert_int_equal(mux_source(&h->mux, msg_stream_id(r->proc, STREAM_STDIN), in), 0);
 }
 
 /* After a failure the streams are over. */
@@ -412,13 +409,7 @@ int host_create(struct host *h, const struct msg_ctr *c, struct run *r)
 {
 	r->proc = PROC_INIT;
 	bind_streams(h, r, c->process.terminal);
-	if (answered(h, r, host_send(h, MSG_A_CREATE, &rec_ctr, c)) < 0)
-		return r->code;
-	if (c->process.terminal) {
-		assert_int_equal(mux_source(&h->mux, msg_stream_id(r->proc, STREAM_STDIN), r->in), 0);
-		r->in = -1;
-	}
-	return 0;
+	return answered(h, r, host_send(h, MSG_A_CREATE, &rec_ctr, c));
 }
 
 int host_exec(struct host *h, const struct msg_process *p, struct run *r)
@@ -426,13 +417,7 @@ int host_exec(struct host *h, const struct msg_process *p, struct run *r)
 	struct msg_exec m = { .proc = r->proc, .process = *p };
 
 	bind_streams(h, r, p->terminal);
-	if (answered(h, r, host_send(h, MSG_A_EXEC, &rec_exec, &m)) < 0)
-		return r->code;
-	if (p->terminal) {
-		assert_int_equal(mux_source(&h->mux, msg_stream_id(r->proc, STREAM_STDIN), r->in), 0);
-		r->in = -1;
-	}
-	return 0;
+	return answered(h, r, host_send(h, MSG_A_EXEC, &rec_exec, &m));
 }
 
 int host_start_ctr(struct host *h, struct run *r)

@@ -951,6 +951,31 @@ static void exec_terminal(struct msg_process *p)
 	p->cols = 20;
 }
 
+/* A session on a terminal whose input is there before it. */
+static void exec_typed(uint32_t proc, const char *typed, const char *script, const char *out)
+{
+	char *args[8], *env[8], *text;
+	const char *const argv[] = { "/bin/sh", "-c", script, NULL };
+	struct msg_process p;
+	struct run r;
+	int in[2];
+
+	process_init(&p, args, env, argv);
+	p.terminal = true;
+	run_init(&r);
+	r.proc = proc;
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	r.in = in[0];
+	assert_int_equal(write(in[1], typed, strlen(typed)), (ssize_t)strlen(typed));
+	assert_int_equal(host_exec(&host, &p, &r), 0);
+	host_finish(&host, &r);
+	text = run_text(r.out);
+	assert_string_equal(text, out);
+	free(text);
+	close(in[1]);
+	run_fini(&r);
+}
+
 static void test_exec_terminal(void **state unused_arg)
 {
 	struct ctr_box b;
@@ -964,6 +989,8 @@ static void test_exec_terminal(void **state unused_arg)
 	wait_output(&r);
 	expect_exec(1, "tty; stty size; echo x >/dev/tty; stat -c %u /dev/pts/0", exec_terminal,
 		    "/dev/pts/0\r\n10 20\r\nx\r\n1000\r\n", 0);
+	/* Typed before the terminal exists. */
+	exec_typed(2, "typed early\n", "read x; echo \"<$x>\"", "typed early\r\n<typed early>\r\n");
 	assert_int_equal(signal_proc(PROC_INIT, SIGKILL, false), 0);
 	host_finish(&host, &r);
 	run_fini(&r);
