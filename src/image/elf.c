@@ -149,7 +149,7 @@ int elf_take_program(void *p, size_t *n, struct err *e)
 {
 	const struct view f = { .p = (const uint8_t *)p, .n = *n };
 	Elf64_Ehdr h;
-	size_t end;
+	size_t end = 0;
 	int r;
 
 	r = get_header(&f, &h, e);
