@@ -452,34 +452,40 @@ static void report_exit(struct proc *p)
 	agent_send(p->agent, MSG_A_EXITED, 0, &rec_exited, &m);
 }
 
-/* A process that was reaped: 0 when nothing is left to do for it. */
+/* Why its program didn't run. */
+static void answer_failure(struct proc *p)
+{
+	struct err e = { 0 };
+
+	if (p->err)
+		e = *p->err;
+	else if (WIFSIGNALED(p->wait_status))
+		(void)err_set(&e, -ECHILD, "the process was killed by signal %d before its program ran",
+			      WTERMSIG(p->wait_status));
+	else
+		(void)err_set(&e, -ECHILD, "the process ended before its program ran");
+	answer(p, &e);
+}
+
+/* A process that was reaped: true when nothing is left to do for it. */
 static bool settle(struct proc *p)
 {
-	struct agent *a = p->agent;
-	struct err e = { 0 };
+	bool has_run;
 
 	while (p->ctl_fd >= 0 && read_ctl(p))
 		;
-	/* Grandchildren can't hold it: it is closed by exec. Its last message was read. */
 	close_ctl(p);
-	if (p->is_failed || p->state == PROC_SETUP || p->state == PROC_STARTED) {
-		if (p->err)
-			e = *p->err;
-		else if (WIFSIGNALED(p->wait_status))
-			(void)err_set(&e, -ECHILD,
-				      "the process was killed by signal %d before its program ran",
-				      WTERMSIG(p->wait_status));
-		else
-			(void)err_set(&e, -ECHILD, "the process ended before its program ran");
-		answer(p, &e);
+	has_run = !p->is_failed && p->state != PROC_SETUP && p->state != PROC_STARTED;
+	if (!has_run)
+		answer_failure(p);
+	/* A container that was created has an exit, also if START failed or it was killed before. */
+	if (!has_run && !(p->id == PROC_INIT && p->state == PROC_STARTED))
 		return true;
-	}
 	if (!is_drained(p))
 		return false;
 	close_streams(p);
 	if (p->id == PROC_INIT)
-		agent_flush_share(a);
-	/* A container that was killed before its start has ended, too. */
+		agent_flush_share(p->agent);
 	report_exit(p);
 	return true;
 }

@@ -32,9 +32,10 @@ enum msg_type {
 	MSG_A_RESULT,       /* msg_result */
 	MSG_A_PS_RESULT,    /* msg_ps */
 	MSG_A_STATS_RESULT, /* msg_stats */
-	MSG_A_EXITED,       /* msg_exited: all output of the process is sent before it */
-	MSG_A_MARK,         /* msg_mark */
-	MSG_A_OOM,          /* msg_ref: the container's cgroup ran out of memory */
+	MSG_A_EXITED, /* msg_exited: all output of the process is sent before it. The container's own comes
+			 last, and also after a START that failed */
+	MSG_A_MARK,   /* msg_mark */
+	MSG_A_OOM,    /* msg_ref: the container's cgroup ran out of memory */
 	/* both ways, id = stream number: the mux's own */
 	MSG_DATA = 64, /* raw bytes */
 	MSG_EOF,       /* nothing more comes */

@@ -1093,6 +1093,8 @@ static void test_hooks(void **state unused_arg)
 	assert_int_equal(host_create(&host, &b.c, &r), 0);
 	assert_int_equal(host_start_ctr(&host, &r), -EIO);
 	assert_non_null(strstr(r.text, "startContainer hook /bin/sh: exit status 7: because"));
+	host_finish(&host, &r);
+	assert_int_equal(r.status, 1);
 	assert_false(has_byte(r.out));
 	run_fini(&r);
 	shell_init(&b, "echo never");
@@ -1102,6 +1104,7 @@ static void test_hooks(void **state unused_arg)
 	assert_int_equal(host_create(&host, &b.c, &r), 0);
 	assert_int_equal(host_start_ctr(&host, &r), -ETIMEDOUT);
 	assert_non_null(strstr(r.text, "no end after 1 s"));
+	host_finish(&host, &r);
 	run_fini(&r);
 	assert_int_equal(host.n_exits, 0);
 }
