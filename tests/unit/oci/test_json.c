@@ -71,6 +71,8 @@ static void test_errors(void **state)
 		{ "\"\xff\"", "not valid UTF-8" },
 		{ "\"\xc0\xaf\"", "not valid UTF-8" },
 		{ "\"\xed\xa0\x80\"", "not valid UTF-8" },
+		{ "\"\xe0\x80\xaf\"", "not valid UTF-8" },
+		{ "\"\xf0\x80\x80\xaf\"", "not valid UTF-8" },
 		{ "\"\xf4\x90\x80\x80\"", "not valid UTF-8" },
 		{ "\"\xe2\x82\"", "not valid UTF-8" },
 		{ "\"a\nb\"", "a control character" },
@@ -207,6 +209,42 @@ static void test_values(void **state)
 	assert_string_equal(e.msg, "doc: must be an array, found an object");
 }
 
+/* What an error quotes is escaped, and cut between characters. */
+static void test_quoted(void **state)
+{
+	static const struct {
+		const char *unit;
+		size_t n;
+		const char *shown;
+		size_t shown_n;
+		const char *end;
+	} rows[] = {
+		{ "\xc3\xa9", 200, "\xc3\xa9", 49, "...\"]" },
+		{ "\\u001b", 200, "\\x1b", 25, "...\"]" },
+		{ "\\u001bc", 3, "\\x1bc", 3, "\"]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		scoped_str
+		text = { 0 }, wanted = { 0 };
+		scoped_arena a = { 0 };
+		struct json *v;
+		struct err e;
+
+		str_add(&text, "{\"");
+		for (size_t k = 0; k < rows[i].n; k++)
+			str_add(&text, rows[i].unit);
+		str_add(&text, "\":1}");
+		str_add(&wanted, "doc: [\"");
+		for (size_t k = 0; k < rows[i].shown_n; k++)
+			str_add(&wanted, rows[i].shown);
+		str_addf(&wanted, "%s: x \\x0a", rows[i].end);
+		assert_int_equal(parse(&a, text.p, text.len, &v, &e), 0);
+		assert_int_equal(json_err(&e, v->first, "x %c", '\n'), -EINVAL);
+		assert_string_equal(e.msg, wanted.p);
+	}
+}
+
 static void test_no_memory(void **state)
 {
 	static const char text[] = "{\"a\":[1,2,3],\"b\":\"c\"}";
@@ -283,10 +321,11 @@ static void test_writer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_errors),       cmocka_unit_test(test_oracle),
-		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_values),       cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_many_members), cmocka_unit_test(test_writer),
+		cmocka_unit_test(test_errors),    cmocka_unit_test(test_oracle),
+		cmocka_unit_test(test_truncated), cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_values),    cmocka_unit_test(test_quoted),
+		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_many_members),
+		cmocka_unit_test(test_writer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

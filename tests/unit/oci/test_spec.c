@@ -351,6 +351,8 @@ static void test_linux_faults(void **state)
 		  "linux.resources.blockIO.throttleReadBpsDevice[0].minor: is required" },
 		{ "\"resources\":{\"unified\":{\"../x.y\":\"1\"}}",
 		  "linux.resources.unified[\"../x.y\"]: must be the name of a cgroup" },
+		{ "\"resources\":{\"unified\":{\"x/y.z\":\"1\"}}",
+		  "linux.resources.unified[\"x/y.z\"]: must be" },
 		{ "\"resources\":{\"rdma\":{\"a\":{\"hcaHandles\":-1}}}",
 		  "linux.resources.rdma.a.hcaHandles: must be a non-neg" },
 	};
