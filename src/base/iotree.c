@@ -98,7 +98,7 @@ static int remove_entry(struct removal *rm, int dir, const char *name, int depth
 	if (depth >= DEPTH_MAX)
 		return move_up(rm, dir, name);
 	fd = open_entry(dir, name);
-	if (fd == -EXDEV)
+	if (fd == -EXDEV) /* mounted since; a mount that was there before has failed above */
 		return -EBUSY;
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;

@@ -157,6 +157,28 @@ static void test_replace(void **state)
 	inject_all(&c);
 }
 
+/* Without random numbers the temporary name can be guessed. Somebody's symlink there is not followed. */
+static void test_replace_guessed(void **state)
+{
+	struct tmpdir *t = *state;
+	char name[40], text[8] = { 0 };
+	int fd;
+
+	(void)snprintf(name, sizeof(name), ".cor-tmp-%016llx", (unsigned long long)getpid() << 8);
+	assert_int_equal(tmpdir_write(t, "victim", "safe"), 0);
+	assert_int_equal(symlinkat("victim", t->fd, name), 0);
+	assert_int_equal(inject_run(
+				 &(struct inject_case){
+					 .name = "guessed", .op = op_replace, .arg = t, .only = "getrandom" },
+				 INJECT_FROM),
+			 1);
+	fd = openat(t->fd, "victim", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, text, sizeof(text) - 1), 4);
+	assert_string_equal(text, "safe");
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(tmpdir_count(t), 3);
+}
+
 static int op_mkdirs(void *arg)
 {
 	struct tmpdir *t = arg;
@@ -492,12 +514,13 @@ static void test_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_memory),     with_tmpdir(test_files),
-		with_tmpdir(test_replace),         with_tmpdir(test_mkdirs),
-		with_tmpdir(test_remove_tree),     with_tmpdir(test_sockets),
-		with_tmpdir(test_listen),          cmocka_unit_test(test_pipes),
-		cmocka_unit_test(test_close_from), cmocka_unit_test(test_loop),
-		cmocka_unit_test(test_loop_ctl),   cmocka_unit_test(test_log),
+		cmocka_unit_test(test_memory), with_tmpdir(test_files),
+		with_tmpdir(test_replace),     with_tmpdir(test_replace_guessed),
+		with_tmpdir(test_mkdirs),      with_tmpdir(test_remove_tree),
+		with_tmpdir(test_sockets),     with_tmpdir(test_listen),
+		cmocka_unit_test(test_pipes),  cmocka_unit_test(test_close_from),
+		cmocka_unit_test(test_loop),   cmocka_unit_test(test_loop_ctl),
+		cmocka_unit_test(test_log),
 	};
 
 	memset(big, 'b', sizeof(big) - 1);

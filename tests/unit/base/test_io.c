@@ -276,6 +276,10 @@ static void test_send_to_closed(void **state)
 	/* an error, not a signal */
 	assert_int_equal(io_send_fds(s[0], "x", 1, NULL, 0), -EPIPE);
 	assert_int_equal(close(s[0]), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
+	assert_int_equal(close(s[1]), 0);
+	assert_int_equal(io_send_fds(s[0], "x", 1, NULL, 0), -EPIPE);
+	assert_int_equal(close(s[0]), 0);
 }
 
 static void test_unix(void **state)

@@ -46,6 +46,7 @@ static void test_arena_limits(void **state)
 	assert_null(arena_alloc(&a, SIZE_MAX - 64));
 	assert_null(arena_strn(&a, "x", SIZE_MAX));
 	assert_null(arena_array(&a, SIZE_MAX / 2, 3));
+	assert_null(arena_array(&a, SIZE_MAX / 8 + 2, 8)); /* 8, if it wrapped */
 	assert_non_null(arena_array(&a, 10, 3));
 	assert_non_null(arena_array(&a, 0, 8));
 }
