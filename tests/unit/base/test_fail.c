@@ -157,6 +157,11 @@ static void test_replace(void **state)
 	inject_all(&c);
 }
 
+static void check_success(void *arg, enum inject_mode mode, int r)
+{
+	assert_int_equal(r, 0);
+}
+
 /* Without random numbers the temporary name can be guessed. Somebody's symlink there is not followed. */
 static void test_replace_guessed(void **state)
 {
@@ -167,10 +172,12 @@ static void test_replace_guessed(void **state)
 	(void)snprintf(name, sizeof(name), ".cor-tmp-%016llx", (unsigned long long)getpid() << 8);
 	assert_int_equal(tmpdir_write(t, "victim", "safe"), 0);
 	assert_int_equal(symlinkat("victim", t->fd, name), 0);
-	assert_int_equal(inject_run(
-				 &(struct inject_case){
-					 .name = "guessed", .op = op_replace, .arg = t, .only = "getrandom" },
-				 INJECT_FROM),
+	assert_int_equal(inject_run(&(struct inject_case){ .name = "guessed",
+							   .op = op_replace,
+							   .arg = t,
+							   .check = check_success,
+							   .only = "getrandom" },
+				    INJECT_FROM),
 			 1);
 	fd = openat(t->fd, "victim", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(read(fd, text, sizeof(text) - 1), 4);
