@@ -114,6 +114,8 @@ static void bash_values(struct str *to)
 		options_with(&names, &cli_global_opts, kinds[k].arg);
 		for (size_t i = 0; i < cli_n_verbs; i++)
 			options_with(&names, &cli_verbs[i].opts, kinds[k].arg);
+		if (strv_check(&names) < 0)
+			to->oom = true;
 		str_add(to, "\t");
 		for (size_t i = 0; i < names.n; i++)
 			str_addf(to, "%s%s", i ? " | " : "", names.p[i]);

@@ -130,18 +130,18 @@ int opt_strs_add(struct opt_strs *v, struct arena *mem, const char *s)
 	return 0;
 }
 
-void opt_add_size(struct str *to, uint64_t bytes)
+const char *opt_size_text(uint64_t bytes, char to[OPT_SIZE_TEXT])
 {
-	static const char units[] = "KMGT";
-	unsigned i = 0;
+	static const char *const units[] = { "", "K", "M", "G", "T" };
+	size_t i = 0;
 
-	while (i < 4 && bytes && bytes % 1024 == 0) {
+	while (i + 1 < ARRAY_LEN(units) && bytes && bytes % 1024 == 0) {
 		bytes /= 1024;
 		i++;
 	}
-	str_addf(to, "%llu", (unsigned long long)bytes);
-	if (i)
-		str_addc(to, units[i - 1]);
+	(void)snprintf(to, OPT_SIZE_TEXT, "%llu%s", (unsigned long long)bytes,
+		       units[i]); /* 20 digits at most */
+	return to;
 }
 
 static void add_duration(struct str *to, uint64_t ns)
@@ -154,8 +154,10 @@ static void add_duration(struct str *to, uint64_t ns)
 
 static void add_number(struct str *to, enum opt_type type, uint64_t v)
 {
+	char size[OPT_SIZE_TEXT];
+
 	if (type == OPT_SIZE || type == OPT_LIMIT)
-		opt_add_size(to, v);
+		str_add(to, opt_size_text(v, size));
 	else if (type == OPT_DURATION)
 		add_duration(to, v);
 	else if (type == OPT_OCTAL)

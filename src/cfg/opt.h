@@ -104,8 +104,9 @@ int must_check opt_strs_add(struct opt_strs *v, struct arena *mem, const char *s
 
 /* "a size between 64M and 1T": what a row accepts, in words. */
 void opt_expects(struct str *to, const struct opt *o);
-/* A number of bytes as people write it: "512M", "1000". */
-void opt_add_size(struct str *to, uint64_t bytes);
+/* A number of bytes as people write it: "512M", "1000". Returns `to`. */
+#define OPT_SIZE_TEXT 24
+const char *opt_size_text(uint64_t bytes, char to[OPT_SIZE_TEXT]);
 /* Text between double quotes, escaped and cut at 64 bytes: for errors about hostile input. */
 void opt_add_quoted(struct str *to, const char *text);
 

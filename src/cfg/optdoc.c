@@ -42,30 +42,37 @@ static void add_wrapped(struct str *to, const char *text)
 	}
 }
 
+/* A text that was built apart is whole, or `to` isn't either. */
+static bool is_whole(struct str *to, const struct str *part)
+{
+	if (str_check(part) < 0)
+		to->oom = true;
+	return !to->oom && part->p;
+}
+
 static void help_row(struct str *to, const struct opt *o)
 {
-	scoped_str
-	left = { 0 };
+	size_t start = to->len, width;
 	scoped_str
 	right = { 0 };
 
 	if (o->short_name)
-		str_addf(&left, "  -%c, --%s", o->short_name, o->name);
+		str_addf(to, "  -%c, --%s", o->short_name, o->name);
 	else
-		str_addf(&left, "      --%s", o->name);
+		str_addf(to, "      --%s", o->name);
 	if (opt_takes_value(o))
-		str_addf(&left, " %s", arg_name(o));
-	str_add(to, left.p);
-	if (left.len + 2 > HELP_COLUMN)
+		str_addf(to, " %s", arg_name(o));
+	width = to->len - start;
+	if (width + 2 > HELP_COLUMN)
 		str_addf(to, "\n%*s", HELP_COLUMN, "");
 	else
-		str_addf(to, "%*s", (int)(HELP_COLUMN - left.len), "");
+		str_addf(to, "%*s", (int)(HELP_COLUMN - width), "");
 	str_add(&right, o->help);
 	if (o->type == OPT_ENUM) {
 		str_add(&right, ": ");
 		opt_expects(&right, o);
 	}
-	if (right.p)
+	if (is_whole(to, &right))
 		add_wrapped(to, right.p);
 	str_addc(to, '\n');
 }
@@ -96,7 +103,7 @@ static void man_default(struct str *to, const struct opt *o, const void *default
 	value = { 0 };
 
 	opt_add_value(&value, o, defaults);
-	if (!value.p || !value.len)
+	if (!is_whole(to, &value) || !value.len)
 		return;
 	str_add(to, "Default: ");
 	opt_add_roff(to, value.p);
@@ -124,7 +131,7 @@ static void man_row(struct str *to, const struct opt *o, bool dashes, const void
 
 		opt_expects(&expects, o);
 		str_add(to, "; ");
-		if (expects.p)
+		if (is_whole(to, &expects))
 			opt_add_roff(to, expects.p);
 	}
 	str_add(to, ".\n");

@@ -111,48 +111,37 @@ void settings_fini(struct settings *s)
 
 static int check_minimum(const struct settings *s, const char *origin, struct err *e)
 {
-	scoped_str
-	min = { 0 };
-	scoped_str
-	max = { 0 };
+	char min[OPT_SIZE_TEXT], max[OPT_SIZE_TEXT];
 
 	if (!s->memory_max || s->memory_min <= s->memory_max)
 		return 0;
-	opt_add_size(&min, s->memory_min);
-	opt_add_size(&max, s->memory_max);
 	return err_set(e, -ERANGE,
 		       "vm.memory_min is %s, more than vm.memory_max, %s (after %s): change one of them",
-		       min.p, max.p, origin);
+		       opt_size_text(s->memory_min, min), opt_size_text(s->memory_max, max), origin);
 }
 
 /* Rules between two keys. `who` names the key as its author wrote it. */
 static int check_bounds(const struct settings *s, const char *who, struct err *e)
 {
-	scoped_str
-	is = { 0 };
-	scoped_str
-	limit = { 0 };
+	char is[OPT_SIZE_TEXT], limit[OPT_SIZE_TEXT];
 
+	(void)opt_size_text(s->memory, is);
 	if (s->vcpus > s->vcpus_max)
-		return err_set(e, -ERANGE,
-			       "%s: %llu virtual CPUs are more than vm.vcpus_max, %llu: ask for less, "
-			       "or raise vm.vcpus_max in cor.conf",
-			       who, (unsigned long long)s->vcpus, (unsigned long long)s->vcpus_max);
-	opt_add_size(&is, s->memory);
-	if (s->memory_max && s->memory > s->memory_max) {
-		opt_add_size(&limit, s->memory_max);
+		return err_set(
+			e, -ERANGE,
+			"%s: %llu virtual CPUs are more than vm.vcpus_max, %llu: ask for less, or raise "
+			"vm.vcpus_max in cor.conf",
+			who, (unsigned long long)s->vcpus, (unsigned long long)s->vcpus_max);
+	if (s->memory_max && s->memory > s->memory_max)
 		return err_set(e, -ERANGE,
 			       "%s: %s of memory is more than vm.memory_max, %s: ask for less, or raise "
 			       "vm.memory_max in cor.conf",
-			       who, is.p, limit.p);
-	}
-	if (s->memory < s->memory_min) {
-		opt_add_size(&limit, s->memory_min);
+			       who, is, opt_size_text(s->memory_max, limit));
+	if (s->memory < s->memory_min)
 		return err_set(e, -ERANGE,
 			       "%s: %s of memory is less than vm.memory_min, %s: ask for more, or lower "
 			       "vm.memory_min in cor.conf",
-			       who, is.p, limit.p);
-	}
+			       who, is, opt_size_text(s->memory_min, limit));
 	return 0;
 }
 
@@ -195,17 +184,28 @@ static int check_owner(int fd, const char *path, struct err *e)
 	return 0;
 }
 
+/* O_NONBLOCK: a fifo in the file's place must not hold us up. */
+static int open_file(const char *path)
+{
+	int fd;
+
+	do
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
 int settings_load(struct settings *s, const char *path, bool required, struct err *e)
 {
-	scoped_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	scoped_fd fd = open_file(path);
 	scoped_free char *text = NULL;
 	size_t n = 0;
 	int r;
 
-	if (fd < 0 && errno == ENOENT && !required)
+	if (fd == -ENOENT && !required)
 		return 0;
 	if (fd < 0)
-		return err_set(e, -errno, "settings file %s: %m", path);
+		return err_set(e, fd, "settings file %s: %m", path);
 	r = check_owner(fd, path, e);
 	if (r < 0)
 		return r;

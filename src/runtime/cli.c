@@ -228,21 +228,24 @@ static const struct {
 	{ "blockIO", "weight", offsetof(struct cli_update, blkio_weight), false },
 };
 
-/* Appends `"key":value` if the flag was given. */
-static bool add_update_field(struct str *to, const struct cli_update *u, size_t i, const char *sep)
+static bool has_update_field(const struct cli_update *u, size_t i)
 {
 	const void *field = (const char *)u + update_fields[i].offset;
-	const struct opt_int *number = field;
-	const char *const *text = field;
 
-	if (update_fields[i].text ? !*text : !number->set)
-		return false;
-	str_addf(to, "%s\"%s\":", sep, update_fields[i].key);
 	if (update_fields[i].text)
-		opt_add_json_str(to, *text);
+		return *(const char *const *)field != NULL;
+	return ((const struct opt_int *)field)->set;
+}
+
+static void add_update_field(struct str *to, const struct cli_update *u, size_t i)
+{
+	const void *field = (const char *)u + update_fields[i].offset;
+
+	str_addf(to, "\"%s\":", update_fields[i].key);
+	if (update_fields[i].text)
+		opt_add_json_str(to, *(const char *const *)field);
 	else
-		str_addf(to, "%lld", (long long)number->v);
-	return true;
+		str_addf(to, "%lld", (long long)((const struct opt_int *)field)->v);
 }
 
 void cli_update_json(struct str *to, const struct cli_update *u)
@@ -252,16 +255,15 @@ void cli_update_json(struct str *to, const struct cli_update *u)
 	str_addc(to, '{');
 	for (size_t i = 0; i < ARRAY_LEN(update_fields); i++) {
 		const char *group = update_fields[i].group;
-		scoped_str
-		start = { 0 };
 
-		if (str_eq(open, group)) {
-			(void)add_update_field(to, u, i, ",");
+		if (!has_update_field(u, i))
 			continue;
-		}
-		str_addf(&start, "%s\"%s\":{", open ? "}," : "", group);
-		if (start.p && add_update_field(to, u, i, start.p))
-			open = group;
+		if (str_eq(open, group))
+			str_addc(to, ',');
+		else
+			str_addf(to, "%s\"%s\":{", open ? "}," : "", group);
+		open = group;
+		add_update_field(to, u, i);
 	}
 	str_add(to, open ? "}}" : "}");
 }
