@@ -159,12 +159,47 @@ int elf_take_program(void *p, size_t *n, struct err *e)
 		r = loaded_end(&f, &h, &end, e);
 	if (r < 0)
 		return r;
-	h.e_shoff = 0;
+	h.e_shoff = 0; /* the sections are cut off */
 	h.e_shnum = 0;
 	h.e_shstrndx = SHN_UNDEF;
 	memcpy(p, &h, sizeof(h));
 	*n = end > sizeof(h) ? end : sizeof(h);
 	return 0;
+}
+
+/* Length of a segment's bytes without the zeros at its end, in whole pages. */
+static uint64_t without_zeros(const uint8_t *p, uint64_t n)
+{
+	const uint64_t page = 4096;
+	uint64_t len = n;
+
+	while (len && !p[len - 1])
+		len--;
+	len = (len + page - 1) / page * page;
+	return len < n ? len : n;
+}
+
+int elf_trim_kernel(void *p, size_t *n, struct err *e)
+{
+	uint8_t *bytes = (uint8_t *)p;
+	Elf64_Ehdr h;
+	int r;
+
+	r = elf_check_kernel(p, *n, e);
+	if (r < 0)
+		return r;
+	memcpy(&h, p, sizeof(h));
+	for (uint64_t i = 0; i < h.e_phnum; i++) {
+		uint8_t *at = bytes + h.e_phoff + i * sizeof(Elf64_Phdr);
+		Elf64_Phdr ph;
+
+		memcpy(&ph, at, sizeof(ph));
+		if (ph.p_type != PT_LOAD)
+			continue;
+		ph.p_filesz = without_zeros(bytes + ph.p_offset, ph.p_filesz);
+		memcpy(at, &ph, sizeof(ph));
+	}
+	return elf_take_program(p, n, e);
 }
 
 /* The section called `name`. */

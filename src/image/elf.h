@@ -15,6 +15,10 @@ bool elf_is(const void *p, size_t n); /* starts as any ELF file does */
  * others need to start a kernel without a boot loader), its segments inside the file. Else -ENOEXEC. */
 int must_check elf_check_kernel(const void *p, size_t n, struct err *e);
 
+/* In place: what a checked kernel's segments end with in zero pages becomes memory that a loader clears
+ * anyway, and what no segment needs is cut off. A third of a stock kernel, which every VM would read. */
+int must_check elf_trim_kernel(void *p, size_t *n, struct err *e);
+
 /* Checks that the bytes are a static x86-64 program (a guest's /init has no loader and no libraries),
  * then cuts off, in place, what is never loaded: symbols and debug information. -ENOEXEC. */
 int must_check elf_take_program(void *p, size_t *n, struct err *e);

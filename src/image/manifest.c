@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "base/num.h"
 
-#define FIRST_LINE "cor-os 1"
+#define FIRST_LINE "cor-os 2"
 
 void manifest_fini(struct manifest *m)
 {

@@ -1,5 +1,6 @@
 /* manifest.h - the text file beside kernel and initrd that says what they are: one "key value ..."
- * line each, first "cor-os 1". Written by a build, read by the next one, by `verify` and by people. */
+ * line each, first "cor-os 2" (the number counts changes of what a build writes). Written by a build,
+ * read by the next one, by `verify` and by people. */
 #ifndef IMAGE_MANIFEST_H
 #define IMAGE_MANIFEST_H
 

@@ -81,7 +81,7 @@ static int describe(const struct inputs *in, struct manifest *m, struct err *e)
 		strv_addf(&m->modules, "%s %s %s", k->name, k->boot ? "boot" : "demand", k->digest);
 	}
 	r = strv_check(&m->modules);
-	str_addf(&all, "format 1 %s\n%s\n%s\n", COR_VERSION, m->vmlinuz, m->agent.sha256);
+	str_addf(&all, "%s\n%s\n%s\n", COR_VERSION, m->vmlinuz, m->agent.sha256);
 	for (size_t i = 0; i < m->modules.n; i++)
 		str_addf(&all, "%s\n", m->modules.p[i]);
 	if (r == 0)
@@ -100,7 +100,7 @@ static bool has_size(const char *dir, const char *name, uint64_t size)
 	return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size;
 }
 
-/* Unpacks the kernel into fd. */
+/* Unpacks the kernel into fd (a memfd). */
 static int extract(const struct inputs *in, int fd, struct err *e)
 {
 	struct bzimage b;
@@ -158,31 +158,55 @@ static bool reuse_vmlinux(const struct outdir *out, const struct manifest *old, 
 	return true;
 }
 
-static int write_vmlinux(const struct outdir *out, const struct inputs *in, struct ui *ui, struct manifest *m,
-			 struct err *e)
-{
-	scoped_fd fd = -1;
-	int r;
-
-	ui_step(ui, "kernel", "%s", m->release);
-	fd = openat(out->fd, OS_VMLINUX, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return err_set(e, -errno, "%s/" OS_VMLINUX ": %m", out->staging);
-	r = extract(in, fd, e);
-	if (r == 0)
-		r = check_vmlinux(fd, &m->vmlinux, e);
-	if (r < 0)
-		return err_wrap(e, "kernel in %s", in->kernel.vmlinuz);
-	ui_done(ui);
-	return 0;
-}
-
 static int write_file(const struct outdir *out, const char *name, const void *p, size_t n, struct err *e)
 {
 	scoped_fd fd = openat(out->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	int r = fd < 0 ? -errno : io_write_full(fd, p, n);
 
 	return r < 0 ? err_set(e, r, "%s/%s: %m", out->staging, name) : 0;
+}
+
+/* Checks and trims the unpacked kernel in a private mapping of it and writes the result. */
+static int write_trimmed(const struct outdir *out, int from, struct manifest_file *ret, struct err *e)
+{
+	struct stat st;
+	size_t len, map_len;
+	void *p;
+	int r;
+
+	if (fstat(from, &st) < 0)
+		return err_set(e, -errno, "%m");
+	if (st.st_size <= 0)
+		return err_set(e, -ENOEXEC, "is empty");
+	len = map_len = (size_t)st.st_size;
+	p = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE, from, 0);
+	if (p == MAP_FAILED)
+		return err_set(e, -errno, "%m");
+	r = elf_trim_kernel(p, &len, e);
+	if (r == 0) {
+		ret->size = len;
+		sha256_hex(p, len, ret->sha256);
+		r = write_file(out, OS_VMLINUX, p, len, e);
+	}
+	return munmap(p, map_len) < 0 ? err_set(e, -errno, "%m") : r;
+}
+
+static int write_vmlinux(const struct outdir *out, const struct inputs *in, struct ui *ui, struct manifest *m,
+			 struct err *e)
+{
+	scoped_fd fd = memfd_create("vmlinux", MFD_CLOEXEC);
+	int r;
+
+	ui_step(ui, "kernel", "%s", m->release);
+	if (fd < 0)
+		return err_set(e, -errno, "memory for the kernel: %m");
+	r = extract(in, fd, e);
+	if (r == 0)
+		r = write_trimmed(out, fd, &m->vmlinux, e);
+	if (r < 0)
+		return err_wrap(e, "kernel in %s", in->kernel.vmlinuz);
+	ui_done(ui);
+	return 0;
 }
 
 static int write_all(const struct outdir *out, const struct inputs *in, const struct manifest *old,

@@ -167,13 +167,45 @@ static void test_program(void **state)
 	assert_non_null(strstr(e.msg, "static"));
 }
 
+/* A segment that ends with zeros: shorter in the file, as long as before in memory. */
+static void test_trim(void **state)
+{
+	static const char zeros[4096];
+	struct str s = { 0 };
+	size_t plain, n;
+	Elf64_Phdr ph;
+
+	(void)state;
+	fix_kernel(&s, FIX_NOTE_PVH);
+	plain = s.len;
+	for (int i = 0; i < 5; i++)
+		str_addn(&s, zeros, sizeof(zeros));
+	s.p[plain + 5000] = 1;
+	fix_put32(&s, 64 + 32, (uint32_t)s.len); /* all of the file is one segment */
+	fix_put32(&s, 64 + 40, (uint32_t)s.len + 100);
+	n = s.len;
+	str_add(&s, "sections, relocations");
+	assert_int_equal(elf_trim_kernel(s.p, &s.len, NULL), 0);
+	assert_int_equal(s.len, 2 * 4096); /* the byte that is not zero is in the second page */
+	memcpy(&ph, s.p + 64, sizeof(ph));
+	assert_int_equal(ph.p_filesz, 2 * 4096);
+	assert_int_equal(ph.p_memsz, n + 100);
+	assert_int_equal(elf_check_kernel(s.p, s.len, NULL), 0);
+	n = s.len;
+	assert_int_equal(elf_trim_kernel(s.p, &n, NULL), 0); /* nothing more to trim */
+	assert_int_equal(n, s.len);
+	fix_put16(&s, 64 + 32 + 2, 1); /* longer than the file */
+	assert_int_equal(elf_trim_kernel(s.p, &n, NULL), -ENOEXEC);
+	str_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernel),           cmocka_unit_test(test_kernel_hostile),
 		cmocka_unit_test(test_kernel_cut_short), cmocka_unit_test(test_modinfo),
 		cmocka_unit_test(test_modinfo_hostile),  cmocka_unit_test(test_signature),
-		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_program),          cmocka_unit_test(test_trim),
 	};
 
 	return cmocka_run_group_tests_name("image/elf", tests, NULL, NULL);

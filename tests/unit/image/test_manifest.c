@@ -8,7 +8,7 @@
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-static const char good[] = "cor-os 1\n"
+static const char good[] = "cor-os 2\n"
 			   "release 6.1.0-0-amd64\n"
 			   "origin package linux-image 6.1\n"
 			   "inputs " HEX_A "\n"
@@ -65,8 +65,8 @@ static void test_damaged(void **state)
 {
 	(void)state;
 	refuse("");
-	refuse("cor-os 1\n");
-	refuse_with("cor-os 1", "cor-os 2");
+	refuse("cor-os 2\n");
+	refuse_with("cor-os 2", "cor-os 1");
 	refuse_with("release 6.1.0-0-amd64\n", "");
 	refuse_with("release 6.1.0-0-amd64", "release ");
 	refuse_with("origin", "release");
