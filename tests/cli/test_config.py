@@ -44,7 +44,7 @@ WRONG_VALUES = (
     ("process.args", DELETE, "process.args"),
     ("process.args", "sh", "process.args"),
     ("process.args", [1], "process.args"),
-    ("process.args", ["a\0b"], "process.args"),
+    ("process.args", ["a\0b"], ("process.args", "NUL")),
     ("process.cwd", "relative", "process.cwd"),
     ("process.cwd", DELETE, "process.cwd"),
     ("process.env", {"A": "b"}, "process.env"),
@@ -102,7 +102,7 @@ def raw_texts():
     yield "an array", b"[]", "config.json"
     yield "a number", b"7", "config.json"
     yield "NUL inside", GOOD.replace("cor-test", "cor\0test").encode(), "config.json"
-    yield "escaped NUL", GOOD.replace("cor-test", "cor\\u0000test").encode(), "hostname"
+    yield "escaped NUL", GOOD.replace("cor-test", "cor\\u0000test").encode(), "config.json"
     yield "not UTF-8", GOOD.replace("cor-test", "cor\udcfftest").encode("utf-8", "surrogateescape"), "config.json"
     yield "lone surrogate", GOOD.replace("cor-test", "cor\\ud800test").encode(), ("config.json", "hostname")
     yield "duplicate key", twice.encode(), "hostname"

@@ -219,3 +219,13 @@ class Container:
                 os.waitpid(self.pid, 0)
             except (ProcessLookupError, ChildProcessError):
                 pass
+
+
+def wrapper(test):
+    """Engines take a runtime by path and give it no options of ours: a script adds them. Its name is the
+    runtime's, because Podman looks for behaviour by name."""
+    path = test.dir / test.rt.kind
+    extra = " ".join(map(str, test.rt.globals))
+    path.write_text(f'#!/bin/sh\nexec {test.rt.path} {extra} "$@"\n')
+    path.chmod(0o755)
+    return path

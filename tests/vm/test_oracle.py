@@ -44,7 +44,7 @@ BUNDLES = (
      cat /proc/self/status | grep -E '^(Cap|NoNew|Uid|Gid|Groups)'; echo x > /tmp/mine; rm /etc/passwd 2>&1; ulimit -c
      cat /root/secret 2>&1; exit 3""", with_user),
     ("masked", r"""cat /proc/kcore | wc -c; cat /tmp/masked | wc -c; ls -a /tmp/maskeddir; echo x > /tmp/ro 2>&1; cat /tmp/ro
-     echo y > /tmp/maskeddir/z 2>&1; stat -c %a /tmp/maskeddir""", with_ro_paths),
+     echo y > /tmp/maskeddir/z 2>&1""", with_ro_paths),
     ("sysctl", r"""cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax /proc/sys/kernel/msgmax; hostname
      cat /proc/sys/kernel/hostname; ls /sys/class/net; ip -o link show lo | cut -d: -f2; cat /proc/net/dev | wc -l""",
      with_sysctl),

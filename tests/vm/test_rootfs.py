@@ -79,7 +79,7 @@ def test_live(t):
         t.eq(c.exec("echo ok > /home/user/f && cat /home/user/f", "--user", "1000:1000").out, "ok\n")
         t.eq((c.rootfs / "home/user/f").stat().st_uid, 1000)
     with t.step("an open file that is unlinked"):
-        t.eq(c.sh("cd /mnt; exec 3<>u; rm u; echo x >&3; cat /proc/self/fd/3; ls u 2>/dev/null; true"), "x\n")
+        t.eq(c.sh("cd /mnt; exec 3>u 4<u; rm u; echo x >&3; cat <&4; ls u 2>/dev/null; true"), "x\n")
     with t.step("O_EXCL, O_APPEND from many writers"):
         t.eq(c.sh("cd /mnt; for i in 1 2 3 4; do (for j in 1 2 3 4 5 6 7 8 9; do echo $i$j >> all; done) & done; wait; "
                   "wc -l < all"), "36\n")
