@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "sys/cgroup.h"
 #include "sys/cgroup_impl.h"
+#include "sys/proc.h"
 
 #define TIMEOUT_MS 10000
 
@@ -376,29 +377,35 @@ struct host {
 	struct strv warnings;
 };
 
-/* The host's hierarchies, or only the v2 one; skips where they can't be written. */
-static void host_init(struct host *h, bool only_v2)
+enum use { USE_ALL, USE_V1, USE_V2 };
+
+/* Drops the hierarchies that are not wanted. */
+static void choose(struct cgroup_layout *l, enum use use)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (use == USE_ALL || l->hiers[i].v2 == (use == USE_V2)) {
+			l->hiers[n++] = l->hiers[i];
+			continue;
+		}
+		free(l->hiers[i].controllers);
+		free(l->hiers[i].mount);
+	}
+	l->n = n;
+}
+
+/* The host's hierarchies; skips where they can't be written. */
+static void host_init(struct host *h, enum use use)
 {
 	*h = (struct host){ 0 };
 	(void)snprintf(h->path, sizeof h->path, "/cor-test-%d/a/b", (int)getpid());
 	assert_int_equal(cgroup_layout_read(&h->l), 0);
+	choose(&h->l, use);
 	if (geteuid() != 0 || h->l.n == 0 || access(h->l.hiers[0].mount, W_OK) < 0) {
-		print_message("# skipped: needs root and writable cgroups\n");
+		print_message("# skipped: needs root and writable cgroups of that version\n");
 		cgroup_layout_fini(&h->l);
 		skip();
-	}
-	if (only_v2 && !h->l.hiers[0].v2) {
-		print_message("# skipped: cgroup v2 is not mounted\n");
-		cgroup_layout_fini(&h->l);
-		skip();
-	}
-	if (only_v2) {
-		for (size_t i = 1; i < h->l.n; i++) {
-			free(h->l.hiers[i].controllers);
-			free(h->l.hiers[i].mount);
-		}
-		h->l.n = 1;
-		h->l.kind = CGROUP_V2;
 	}
 	assert_int_equal(cgroup_plan(&h->l, CGROUP_FS, h->path, "x", &h->c, NULL), 0);
 }
@@ -426,8 +433,8 @@ static pid_t member(struct host *h, int grandchildren)
 {
 	struct strv files = { 0 };
 	int ready[2];
+	pid_t pid, self = getpid();
 	char byte;
-	pid_t pid;
 
 	cgroup_procs(&h->c, &files);
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
@@ -438,9 +445,15 @@ static pid_t member(struct host *h, int grandchildren)
 			if (io_write_existing_at(AT_FDCWD, files.p[i], "0") < 0)
 				_exit(1);
 		(void)signal(SIGTERM, SIG_IGN);
-		for (int i = 0; i < grandchildren; i++)
-			if (fork() == 0)
+		for (int i = 0; i < grandchildren; i++) {
+			pid = getpid();
+			if (fork() == 0) {
+				self = pid;
 				break;
+			}
+		}
+		if (proc_die_with_parent(self) < 0)
+			_exit(1);
 		if (write(ready[1], "", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -468,7 +481,7 @@ static void assert_gone(struct host *h)
 	}
 }
 
-static void life(bool only_v2)
+static void life(enum use use)
 {
 	struct cgroup other = { 0 };
 	struct strv lines = { 0 };
@@ -477,7 +490,7 @@ static void life(bool only_v2)
 	pid_t *pids, pid;
 	size_t n;
 
-	host_init(&h, only_v2);
+	host_init(&h, use);
 	host_create(&h, &(struct cgroup_limits){ 0 });
 	pid = member(&h, 3);
 	assert_int_equal(cgroup_pids(&h.c, &pids, &n), 0);
@@ -517,12 +530,99 @@ static void life(bool only_v2)
 
 static void test_life(void **state)
 {
-	life(false);
+	life(USE_ALL);
 }
 
 static void test_life_v2(void **state)
 {
-	life(true);
+	life(USE_V2);
+}
+
+/* Without cgroup.kill. */
+static void test_life_v1(void **state)
+{
+	life(USE_V1);
+}
+
+/* Whoever is in the cgroup himself does not end himself. */
+static void test_not_self(void **state)
+{
+	struct host h;
+	int status;
+	pid_t pid;
+
+	host_init(&h, USE_ALL);
+	host_create(&h, &(struct cgroup_limits){ 0 });
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		pid_t other = member(&h, 0);
+		struct strv files = { 0 };
+
+		cgroup_procs(&h.c, &files);
+		for (size_t i = 0; i < files.n; i++)
+			if (io_write_existing_at(AT_FDCWD, files.p[i], "0") < 0)
+				_exit(2);
+		_exit(cgroup_kill(&h.c, TIMEOUT_MS) == 0 && waitpid(other, &status, 0) == other &&
+				      WIFSIGNALED(status)
+			      ? 0
+			      : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(cgroup_remove(&h.c, TIMEOUT_MS, NULL), 0);
+	assert_gone(&h);
+	host_fini(&h);
+}
+
+/* Memory and memory with swap bound each other: the order of writes depends on the old values. */
+static void test_host_swap(void **state)
+{
+	struct cgroup_limits l = {
+		.has_memory = true, .memory = 64 << 20, .has_swap = true, .swap = 64 << 20
+	};
+	scoped_free char *file = NULL;
+	struct err e = { 0 };
+	struct host h;
+
+	host_init(&h, USE_V1);
+	host_create(&h, &(struct cgroup_limits){ 0 });
+	if (cgroup_dir_for(&h.c, "memory"))
+		file = str_fmt("%s/memory.memsw.limit_in_bytes", cgroup_dir_for(&h.c, "memory")->path);
+	if (!file || access(file, W_OK) < 0) {
+		print_message("# skipped: no swap accounting of cgroup v1\n");
+		assert_int_equal(cgroup_remove(&h.c, TIMEOUT_MS, &e), 0);
+		host_fini(&h);
+		skip();
+	}
+	for (int up = 1; up >= -1; up -= 2) {
+		assert_int_equal(cgroup_apply(&h.c, &l, &e), 0);
+		l.memory += up * (32 << 20);
+		l.swap = l.memory;
+	}
+	assert_int_equal(cgroup_apply(&h.c, &l, &e), 0);
+	assert_int_equal(cgroup_remove(&h.c, TIMEOUT_MS, &e), 0);
+	host_fini(&h);
+}
+
+/* After a failed test: nothing of it stays on the host. */
+static int group_teardown(void **state)
+{
+	struct cgroup_layout l = { 0 };
+	struct cgroup c = { 0 };
+	char path[64];
+
+	if (geteuid() != 0 || cgroup_layout_read(&l) < 0)
+		return 0;
+	(void)snprintf(path, sizeof path, "/cor-test-%d", (int)getpid());
+	if (cgroup_plan(&l, CGROUP_FS, path, "x", &c, NULL) == 0) {
+		c.owned = true;
+		may_fail(cgroup_kill(&c, TIMEOUT_MS));
+		may_fail(cgroup_remove(&c, TIMEOUT_MS, NULL));
+	}
+	cgroup_fini(&c);
+	cgroup_layout_fini(&l);
+	return 0;
 }
 
 static void host_has(struct host *h, const char *controller, const char *file, const char *want)
@@ -552,7 +652,7 @@ static void test_host_limits(void **state)
 	struct err e = { 0 };
 	struct host h;
 
-	host_init(&h, false);
+	host_init(&h, USE_ALL);
 	if (h.l.kind == CGROUP_V2 || !cgroup_layout_has(&h.l, "memory") || !cgroup_layout_has(&h.l, "cpu")) {
 		print_message("# skipped: this host has no v1 memory and cpu hierarchy\n");
 		host_fini(&h);
@@ -587,7 +687,7 @@ static void test_undo(void **state)
 	struct err e = { 0 };
 	struct host h;
 
-	host_init(&h, false);
+	host_init(&h, USE_ALL);
 	assert_true(cgroup_create(&h.c, &l, &h.warnings, &e) < 0);
 	assert_gone(&h);
 	host_fini(&h);
@@ -620,7 +720,7 @@ static void test_race(void **state)
 	struct host h;
 	int status;
 
-	host_init(&h, false);
+	host_init(&h, USE_ALL);
 	for (size_t k = 0; k < ARRAY_LEN(kids); k++) {
 		kids[k] = fork();
 		assert_true(kids[k] >= 0);
@@ -644,9 +744,10 @@ int main(void)
 		cmocka_unit_test(test_conversions),   cmocka_unit_test(test_limits_v2),
 		cmocka_unit_test(test_limits_v1),     cmocka_unit_test(test_limits_refused),
 		cmocka_unit_test(test_life),          cmocka_unit_test(test_life_v2),
-		cmocka_unit_test(test_host_limits),   cmocka_unit_test(test_undo),
-		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_life_v1),       cmocka_unit_test(test_not_self),
+		cmocka_unit_test(test_host_swap),     cmocka_unit_test(test_host_limits),
+		cmocka_unit_test(test_undo),          cmocka_unit_test(test_race),
 	};
 
-	return cmocka_run_group_tests_name("sys/cgroup", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("sys/cgroup", tests, NULL, group_teardown);
 }

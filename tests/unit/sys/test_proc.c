@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/io.h"
+#include "base/num.h"
 #include "sys/proc.h"
 
 #define TIMEOUT_MS 10000
@@ -201,27 +202,39 @@ static void test_run(void **state)
 	str_fini(&text);
 }
 
+/* The text up to the end of its line, in `to`. */
+static const char *first_line(const char *s, char *to, size_t cap)
+{
+	(void)snprintf(to, cap, "%.*s", (int)strcspn(s, "\n"), s);
+	return to;
+}
+
 /* Only stdio is open, signals are as after a login, nothing keeps the output open for ever. */
 static void test_run_clean(void **state)
 {
 	struct proc_run p = { .out_max = 4096 };
 	struct err e = { 0 };
 	sigset_t set, old;
+	static const char want[] = "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
 	int leak = dup(0); /* inheritable */
+	char line[32];
+	uint64_t pid;
 
 	assert_true(leak > 2);
 	(void)sigfillset(&set);
 	assert_int_equal(sigprocmask(SIG_BLOCK, &set, &old), 0);
 	(void)signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(run_sh("ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)' /proc/self/status; read x; "
-				"sleep 1000 &",
+				"sleep 1000 & echo $!",
 				&p, &e),
 			 0);
 	(void)signal(SIGPIPE, SIG_DFL);
 	assert_int_equal(sigprocmask(SIG_SETMASK, &old, NULL), 0);
 	(void)close(leak);
-	/* 0-2, and the directory that ls reads */
-	assert_string_equal(p.out.p, "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	/* 0-2, and the directory that ls reads; then the pid of what was left in the background */
+	assert_true(str_starts(p.out.p, want));
+	assert_int_equal(num_parse_u64(first_line(p.out.p + strlen(want), line, sizeof line), &pid), 0);
+	assert_int_equal(kill((pid_t)pid, SIGKILL), 0);
 	str_fini(&p.out);
 }
 
@@ -239,7 +252,7 @@ static void test_run_limits(void **state)
 	assert_string_equal(p.out.p, "0123456789");
 	str_fini(&p.out);
 	p.timeout_ms = 50;
-	assert_int_equal(run_sh("sleep 1000", &p, &e), -ETIMEDOUT);
+	assert_int_equal(run_sh("exec sleep 1000", &p, &e), -ETIMEDOUT);
 	assert_non_null(strstr(e.msg, "50 ms"));
 	assert_true(WIFSIGNALED(p.status));
 	str_fini(&p.out);
