@@ -58,10 +58,18 @@ static const char *const foreign_archs[] = {
 
 #define AT "config.json: linux.seccomp."
 
+/* __X32_SYSCALL_BIT of the kernel. */
+#define X32_BIT 0x40000000u
+
+/* Real profiles have a few hundred; libseccomp's time grows with the square. */
+#define RULES_MAX 8192u
+/* More unknown names than these are only counted. */
+#define SKIPPED_SHOWN_MAX 16u
+
 struct compiler {
 	scmp_filter_ctx ctx;
 	uint32_t default_action;
-	struct strv skipped; /* unknown system calls */
+	struct strv skipped; /* unknown system calls, the first ones */
 	size_t rules;
 	struct err *e;
 };
@@ -156,11 +164,12 @@ static int add_call(struct compiler *c, const char *name, uint32_t action, const
 	int nr = seccomp_syscall_resolve_name(name), r = 0;
 
 	if (nr == __NR_SCMP_ERROR) {
-		if (!strv_has(&c->skipped, name))
+		if (c->skipped.n <= SKIPPED_SHOWN_MAX && !strv_has(&c->skipped, name))
 			strv_add(&c->skipped, name);
 		return 0;
 	}
-	c->rules++;
+	if (++c->rules > RULES_MAX)
+		return -E2BIG;
 	if (!twice)
 		return seccomp_rule_add_array(c->ctx, action, nr, (unsigned)n, cmp);
 	/* libseccomp takes an argument once per rule; the spec's list then means alternatives, as in runc */
@@ -223,6 +232,65 @@ static int export_program(struct compiler *c, struct seccomp_program *ret)
 	return 0;
 }
 
+/* The highest number among the profile's system calls on one architecture; 0 = none. */
+static uint32_t newest_call(const struct spec_seccomp *s, uint32_t arch)
+{
+	int max = 0;
+
+	for (size_t i = 0; i < s->syscalls.n; i++)
+		for (size_t k = 0; k < s->syscalls.p[i].names.n; k++) {
+			int nr = seccomp_syscall_resolve_name_arch(arch, s->syscalls.p[i].names.p[k]);
+
+			if (nr > max)
+				max = nr;
+		}
+	return (uint32_t)max;
+}
+
+#define STUB_LEN 10u
+
+/* A call that is newer than everything the profile names can't have been meant by its default: as runc
+ * does, such a call gets ENOSYS, so that a C library falls back to an older one. In front of the filter:
+ * x86-64 numbers (x32 ones are the filter's), then i386 numbers. */
+static int prepend_stub(struct compiler *c, const struct spec_seccomp *s, struct seccomp_program *p)
+{
+	const uint32_t max_64 = newest_call(s, SCMP_ARCH_X86_64), max_32 = newest_call(s, SCMP_ARCH_X86);
+	const uint32_t enosys = SECCOMP_RET_ERRNO | ENOSYS, nr = offsetof(struct seccomp_data, nr);
+	const struct sock_filter stub[STUB_LEN] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCMP_ARCH_X86_64, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, max_64, 0, 5),
+		BPF_STMT(BPF_RET | BPF_K, enosys),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCMP_ARCH_X86, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, max_32, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, enosys),
+	};
+	uint8_t *all;
+
+	if (p->len + sizeof(stub) > BPF_MAXINSNS * sizeof(stub[0]))
+		return 0; /* no room: the profile's default stands */
+	all = malloc(sizeof(stub) + p->len);
+	if (!all)
+		return err_set(c->e, -ENOMEM, AT "syscalls: %m");
+	memcpy(all, stub, sizeof(stub));
+	memcpy(all + sizeof(stub), p->bpf, p->len);
+	free(p->bpf);
+	p->bpf = all;
+	p->len += sizeof(stub);
+	return 0;
+}
+
+/* Only a default that refuses needs the stub. */
+static bool needs_stub(const struct compiler *c)
+{
+	return c->rules > 0 && c->default_action != SCMP_ACT_ALLOW && c->default_action != SCMP_ACT_LOG &&
+	       c->default_action != SCMP_ACT_ERRNO(ENOSYS) &&
+	       c->default_action >> 16 != SCMP_ACT_TRACE(0) >> 16;
+}
+
 static int read_flags(struct compiler *c, const struct spec_seccomp *s, uint32_t *ret)
 {
 	uint32_t all = 0;
@@ -246,10 +314,12 @@ static void warn_skipped(const struct compiler *c, struct strv *warnings)
 
 	if (!warnings || c->skipped.n == 0)
 		return;
-	for (size_t i = 0; i < c->skipped.n; i++) {
+	for (size_t i = 0; i < c->skipped.n && i < SKIPPED_SHOWN_MAX; i++) {
 		str_add(&list, i ? ", " : "");
 		text_add(&list, c->skipped.p[i], NAME_SHOWN_MAX);
 	}
+	if (c->skipped.n > SKIPPED_SHOWN_MAX)
+		str_add(&list, " and more");
 	strv_addf(warnings, AT "syscalls: not known and skipped: %s", list.p ? list.p : "?");
 }
 
@@ -268,7 +338,8 @@ static int compile(struct compiler *c, const struct spec_seccomp *s, struct secc
 		return r;
 	if (c->rules == 0 && c->default_action == SCMP_ACT_ALLOW)
 		return 0;
-	return export_program(c, ret);
+	r = export_program(c, ret);
+	return r < 0 || !needs_stub(c) ? r : prepend_stub(c, s, ret);
 }
 
 int seccomp_compile(const struct spec_seccomp *s, struct seccomp_program *ret, struct strv *warnings,

@@ -2,8 +2,8 @@
  *
  * The profile is compiled on the host, so that neither text nor libseccomp is needed in the guest.
  * Semantics are runc's: unknown system calls and architectures of other machines are skipped, rules
- * with the default action are dropped, conditions on one argument twice are alternatives. Always for
- * x86-64 guests.
+ * with the default action are dropped, conditions on one argument twice are alternatives, a call newer
+ * than all that the profile names gets ENOSYS instead of a refusing default. Always for x86-64 guests.
  *
  * Used by runtime/. Trusts the parsed section's types, not its names. */
 #ifndef OCI_SECCOMP_H

@@ -70,7 +70,7 @@ struct spec_rlimit {
 /* Sets of capabilities: bit n = capability n. */
 struct spec_caps {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
-	struct spec_strs unknown; /* names this build doesn't know, in order, each once: warn */
+	struct spec_strs unknown; /* names this build doesn't know, each once, the first 16: warn */
 };
 
 struct spec_user {

@@ -5,6 +5,9 @@
 
 #include "oci/field.h"
 
+/* More unknown names than these are not worth a warning each. */
+#define UNKNOWN_MAX 16u
+
 static int read_cap_set(const struct field_ctx *c, const struct json *v, uint64_t *set, struct strv *unknown)
 {
 	uint64_t all = 0;
@@ -22,7 +25,7 @@ static int read_cap_set(const struct field_ctx *c, const struct json *v, uint64_
 		cap = names_find(&names_caps, s);
 		if (cap)
 			all |= (uint64_t)1 << cap->value;
-		else if (!strv_has(unknown, s))
+		else if (unknown->n < UNKNOWN_MAX && !strv_has(unknown, s))
 			strv_add(unknown, s);
 	}
 	*set = all;

@@ -83,6 +83,38 @@ static int probe_kexec(void)
 	return syscall(SYS_kexec_file_load, -1, -1, 0, NULL, 0) < 0 ? errno : 0;
 }
 
+static int probe_unassigned(void)
+{
+	errno = 0;
+	return syscall(100000) < 0 ? errno : 0;
+}
+
+/* personality by its x32 number: the filter's business, not the stub's. */
+static int probe_x32(void)
+{
+	errno = 0;
+	return syscall(0x40000000 + SYS_personality, 0) < 0 ? errno : 0;
+}
+
+/* int 0x80: i386's numbers, whatever the program is. */
+static int probe_i386(long nr)
+{
+	long r;
+
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(nr), "b"(0) : "memory", "cc");
+	return r < 0 ? (int)-r : 0;
+}
+
+static int probe_i386_new(void)
+{
+	return probe_i386(100000);
+}
+
+static int probe_i386_personality(void)
+{
+	return probe_i386(136);
+}
+
 #define ALL_BUT(rules) "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[" rules "]}"
 
 static void test_actions(void **state)
@@ -142,6 +174,70 @@ static void test_actions(void **state)
 		if (got != rows[i].result)
 			fail_msg("row %zu: wanted %d, got %d", i, rows[i].result, got);
 	}
+}
+
+/* A default that refuses, with EPERM; exit_group (231, on i386 252) is the newest call it names. */
+static void test_newer_calls(void **state)
+{
+	static const struct {
+		const char *action;
+		int (*probe)(void);
+		int result;
+	} rows[] = {
+		{ "SCMP_ACT_ERRNO", probe_getppid, 0 },
+		{ "SCMP_ACT_ERRNO", probe_personality_32, EPERM },
+		{ "SCMP_ACT_ERRNO", probe_unassigned, ENOSYS },
+		{ "SCMP_ACT_ERRNO", probe_x32, EPERM },
+		{ "SCMP_ACT_ERRNO", probe_i386_new, ENOSYS },
+		{ "SCMP_ACT_ERRNO", probe_i386_personality, EPERM },
+		{ "SCMP_ACT_KILL_PROCESS", probe_personality_32, 128 + SIGSYS },
+		{ "SCMP_ACT_KILL_PROCESS", probe_unassigned, ENOSYS },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		scoped_free char *profile = str_fmt(
+			"{\"defaultAction\":\"%s\",\"architectures\":[\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\","
+			"\"SCMP_ARCH_X32\"],\"syscalls\":[{\"names\":[\"getpid\",\"exit_group\"],\"action\":"
+			"\"SCMP_ACT_ALLOW\"},{\"names\":[\"getppid\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":"
+			"["
+			"{\"index\":5,\"value\":7,\"op\":\"SCMP_CMP_NE\"}]}]}",
+			rows[i].action);
+		scoped_seccomp p = { 0 };
+		struct err e = { 0 };
+		int got;
+
+		assert_non_null(profile);
+		if (compile_text(profile, &p, NULL, &e) < 0)
+			fail_msg("row %zu: %s", i, e.msg);
+		got = run_under(&p, rows[i].probe);
+		if (got != rows[i].result)
+			fail_msg("row %zu: wanted %d, got %d", i, rows[i].result, got);
+	}
+}
+
+static void test_too_many(void **state)
+{
+	scoped_str
+	text = { 0 };
+	scoped_strv
+	warnings = { 0 };
+	scoped_seccomp p = { 0 };
+	struct err e = { 0 };
+
+	str_add(&text, "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"");
+	for (int i = 0; i < 9000; i++)
+		str_add(&text, ",\"read\"");
+	str_add(&text, "],\"action\":\"SCMP_ACT_LOG\"}]}");
+	assert_int_equal(compile_text(text.p, &p, NULL, &e), -E2BIG);
+	assert_true(str_starts(e.msg, "config.json: linux.seccomp.syscalls[0]: read: "));
+	str_reset(&text);
+	str_add(&text, "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"x\"");
+	for (int i = 0; i < 9000; i++)
+		str_addf(&text, ",\"x%d\"", i);
+	str_add(&text, "],\"action\":\"SCMP_ACT_LOG\"}]}");
+	assert_int_equal(compile_text(text.p, &p, &warnings, &e), 0);
+	assert_int_equal(warnings.n, 1);
+	assert_true(str_ends(warnings.p[0], ", x14 and more"));
 }
 
 /* The profile that podman sent: an allow list of 22 rules, the shape of Docker's default. */
@@ -256,8 +352,9 @@ static void test_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_actions),  cmocka_unit_test(test_default_profile),
-		cmocka_unit_test(test_flags),    cmocka_unit_test(test_skipped),
+		cmocka_unit_test(test_actions),     cmocka_unit_test(test_default_profile),
+		cmocka_unit_test(test_flags),       cmocka_unit_test(test_skipped),
+		cmocka_unit_test(test_newer_calls), cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_refusals),
 	};
 
