@@ -78,7 +78,7 @@ static int each_below(int cg, unsigned depth, int (*fn)(int parent, const char *
 		(void)close(dup);
 		return r;
 	}
-	while ((ent = readdir(dir)) != NULL) {
+	while ((errno = 0, ent = readdir(dir)) != NULL) {
 		scoped_fd sub = -1;
 
 		if (ent->d_type != DT_DIR || ent->d_name[0] == '.')
@@ -92,7 +92,7 @@ static int each_below(int cg, unsigned depth, int (*fn)(int parent, const char *
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return errno ? -errno : 0;
 }
 
 static int remove_one(int parent, const char *name, void *arg unused_arg)
@@ -122,7 +122,7 @@ bool cg2_has_controller(int cg, const char *controller)
 		return false;
 	rest = text;
 	while ((c = strsep(&rest, " \n")) != NULL)
-		if (strcmp(c, controller) == 0)
+		if (*c && strcmp(c, controller) == 0)
 			return true;
 	return false;
 }

@@ -1,0 +1,279 @@
+/* Device programs: run by a small interpreter against the rules read literally, and by the kernel
+ * where there is a cgroup2 tree. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "base/io.h"
+#include "sys/bpfdev.h"
+#include "sys/cg2.h"
+
+struct ask {
+	uint32_t type;   /* BPF_DEVCG_DEV_* */
+	uint32_t access; /* BPF_DEVCG_ACC_* */
+	uint32_t major, minor;
+};
+
+/* The instructions that bpfdev.c uses; anything else fails the test. */
+static int interpret(const struct bpf_insn *p, size_t n, const struct ask *q)
+{
+	uint64_t reg[11] = { 0 };
+	struct bpf_cgroup_dev_ctx ctx = { .access_type = q->access << 16 | q->type,
+					  .major = q->major,
+					  .minor = q->minor };
+	size_t steps = 0;
+
+	for (size_t i = 0; i < n && steps < 100000; i++, steps++) {
+		const struct bpf_insn *in = &p[i];
+		uint64_t *dst = &reg[in->dst_reg], imm = (uint64_t)(int64_t)in->imm;
+
+		switch (in->code) {
+		case BPF_LDX | BPF_MEM | BPF_W: {
+			uint32_t v;
+
+			assert_int_equal(in->src_reg, BPF_REG_1);
+			assert_in_range(in->off, 0, sizeof ctx - 4);
+			memcpy(&v, (const char *)&ctx + in->off, 4);
+			*dst = v;
+			break;
+		}
+		case BPF_ALU64 | BPF_MOV | BPF_X:
+			*dst = reg[in->src_reg];
+			break;
+		case BPF_ALU64 | BPF_MOV | BPF_K:
+			*dst = imm;
+			break;
+		case BPF_ALU64 | BPF_AND | BPF_K:
+			*dst &= imm;
+			break;
+		case BPF_ALU64 | BPF_RSH | BPF_K:
+			*dst >>= imm;
+			break;
+		case BPF_JMP32 | BPF_JNE | BPF_K:
+			if ((uint32_t)*dst != (uint32_t)imm)
+				i += (size_t)in->off;
+			break;
+		case BPF_JMP | BPF_JNE | BPF_K:
+			if (*dst != imm)
+				i += (size_t)in->off;
+			break;
+		case BPF_JMP | BPF_JEQ | BPF_K:
+			if (*dst == imm)
+				i += (size_t)in->off;
+			break;
+		case BPF_JMP | BPF_EXIT:
+			return (int)reg[0];
+		default:
+			fail_msg("instruction %zu has code %#x", i, in->code);
+		}
+	}
+	fail_msg("the program does not end");
+	return -1;
+}
+
+/* The rules as the v1 controller means them: each bit is decided by the last rule that names it. */
+static int literally(const struct bpfdev_rule *r, size_t n, const struct ask *q)
+{
+	static const uint32_t bits[] = { BPFDEV_READ, BPFDEV_WRITE, BPFDEV_MKNOD };
+	static const uint32_t kernel[] = { BPF_DEVCG_ACC_READ, BPF_DEVCG_ACC_WRITE, BPF_DEVCG_ACC_MKNOD };
+	char type = q->type == BPF_DEVCG_DEV_CHAR ? 'c' : 'b';
+
+	for (size_t b = 0; b < 3; b++) {
+		bool allowed = false;
+
+		if (!(q->access & kernel[b]))
+			continue;
+		for (size_t i = 0; i < n; i++)
+			if ((r[i].type == 'a' || r[i].type == type) &&
+			    (r[i].major < 0 || r[i].major == q->major) &&
+			    (r[i].minor < 0 || r[i].minor == q->minor) && r[i].access & bits[b])
+				allowed = r[i].allow;
+		if (!allowed)
+			return 0;
+	}
+	return 1;
+}
+
+static int compile_and_ask(const struct bpfdev_rule *r, size_t n, const struct ask *q)
+{
+	struct bpf_insn *insns = calloc(BPFDEV_INSNS(n), sizeof *insns);
+	int len, got;
+
+	assert_non_null(insns);
+	len = bpfdev_compile(r, n, insns);
+	assert_in_range(len, 1, BPFDEV_INSNS(n));
+	got = interpret(insns, (size_t)len, q);
+	free(insns);
+	return got;
+}
+
+static void lists_mean_what_they_say(void **state)
+{
+	static const struct bpfdev_rule rules[] = {
+		{ false, 'a', -1, -1, 7 }, { true, 'c', 1, 3, 7 },    { true, 'c', 136, -1, 3 },
+		{ true, 'b', 8, 0, 1 },    { false, 'c', 136, 9, 2 },
+	};
+	static const struct {
+		struct ask q;
+		int allowed;
+	} rows[] = {
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE, 1, 3 }, 1 },
+		{ { BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_READ, 1, 3 }, 0 },
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_READ, 1, 5 }, 0 },
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE, 136, 4000000000 }, 1 },
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_MKNOD, 136, 5 }, 0 },
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_READ, 136, 9 }, 1 },
+		{ { BPF_DEVCG_DEV_CHAR, BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE, 136, 9 }, 0 },
+		{ { BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_READ, 8, 0 }, 1 },
+		{ { BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_WRITE, 8, 0 }, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(compile_and_ask(rules, ARRAY_LEN(rules), &rows[i].q), rows[i].allowed);
+	assert_int_equal(compile_and_ask(NULL, 0, &rows[0].q), 0);
+}
+
+static uint32_t next_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+static void random_lists_agree(void **state)
+{
+	uint32_t seed = 1;
+
+	for (unsigned round = 0; round < 20000; round++) {
+		struct bpfdev_rule rules[6];
+		size_t n = next_random(&seed) % 7;
+		struct ask q = { .type = next_random(&seed) % 2 ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK,
+				 .access = 1 + next_random(&seed) % 7,
+				 .major = next_random(&seed) % 3,
+				 .minor = next_random(&seed) % 3 };
+
+		for (size_t i = 0; i < n; i++)
+			rules[i] = (struct bpfdev_rule){ .allow = next_random(&seed) % 2,
+							 .type = "abc"[next_random(&seed) % 3],
+							 .major = (int64_t)(next_random(&seed) % 4) - 1,
+							 .minor = (int64_t)(next_random(&seed) % 4) - 1,
+							 .access = next_random(&seed) % 8 };
+		assert_int_equal(compile_and_ask(rules, n, &q), literally(rules, n, &q));
+	}
+}
+
+static void odd_rules_are_refused(void **state)
+{
+	static const struct bpfdev_rule odd[] = {
+		{ true, 'p', -1, -1, 7 },
+		{ true, 'c', -2, -1, 7 },
+		{ true, 'c', -1, INT64_C(1) << 32, 7 },
+		{ true, 'c', -1, -1, 8 },
+	};
+	struct bpf_insn insns[BPFDEV_INSNS(1)];
+	int prog = -1;
+
+	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+		assert_int_equal(bpfdev_compile(&odd[i], 1, insns), -EINVAL);
+	assert_int_equal(bpfdev_compile(odd, BPFDEV_RULES_MAX + 1, insns), -E2BIG);
+	assert_int_equal(bpfdev_attach(-1, odd, BPFDEV_RULES_MAX + 1, &prog), -E2BIG);
+}
+
+/* A cgroup2 directory of ours, or -1. */
+static int own_cgroup(int *ret_parent)
+{
+	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+	int parent, cg;
+
+	for (size_t i = 0; i < ARRAY_LEN(roots); i++) {
+		parent = open(roots[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0)
+			continue;
+		if (faccessat(parent, "cgroup.controllers", F_OK, 0) == 0 &&
+		    cg2_make(parent, "cor-test-bpfdev", &cg) == 0) {
+			*ret_parent = parent;
+			return cg;
+		}
+		close(parent);
+	}
+	return -1;
+}
+
+/* In the cgroup: which of full and zero can be opened. */
+static int open_devices(int cg)
+{
+	int r = 0;
+
+	if (cg2_write(cg, "cgroup.procs", "0") < 0)
+		return 100;
+	if (open("/dev/full", O_RDONLY | O_CLOEXEC) >= 0)
+		r |= 1;
+	if (open("/dev/zero", O_RDONLY | O_CLOEXEC) >= 0)
+		r |= 2;
+	if (open("/dev/zero", O_RDWR | O_CLOEXEC) >= 0)
+		r |= 4;
+	return r;
+}
+
+static int in_cgroup(int cg)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(open_devices(cg));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void kernel_obeys(void **state)
+{
+	static const struct bpfdev_rule zero_only[] = { { false, 'a', -1, -1, 7 },
+							{ true, 'c', 1, 5, BPFDEV_READ } };
+	static const struct bpfdev_rule all[] = { { true, 'a', -1, -1, 7 } };
+	int parent = -1, prog = -1, cg, r;
+
+	if (geteuid() != 0) {
+		print_message("# skipped: device programs need root\n");
+		skip();
+	}
+	cg = own_cgroup(&parent);
+	if (cg < 0) {
+		print_message("# skipped: no writable cgroup2 tree\n");
+		skip();
+	}
+	r = bpfdev_attach(cg, zero_only, ARRAY_LEN(zero_only), &prog);
+	if (r == 0) {
+		assert_int_equal(in_cgroup(cg), 2);
+		/* The second one takes the first one's place. */
+		r = bpfdev_attach(cg, all, ARRAY_LEN(all), &prog);
+		assert_int_equal(r, 0);
+		assert_int_equal(in_cgroup(cg), 7);
+		close(prog);
+	}
+	close(cg);
+	assert_int_equal(cg2_remove(parent, "cor-test-bpfdev"), 0);
+	close(parent);
+	if (r < 0) {
+		print_message("# skipped: this kernel refuses device programs: %s\n", strerror(-r));
+		skip();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lists_mean_what_they_say),
+		cmocka_unit_test(random_lists_agree),
+		cmocka_unit_test(odd_rules_are_refused),
+		cmocka_unit_test(kernel_obeys),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
