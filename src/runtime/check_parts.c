@@ -201,7 +201,7 @@ static int ask_guest_kernel(struct check_ctx *c, struct check_item *it)
 	if (memcmp(head, "\177ELF", 4) != 0) {
 		str_add(&it->found, " is no ELF kernel");
 		it->result = CHECK_MISSING;
-		it->remedy = "vm.kernel must be an uncompressed ELF kernel: cor-image makes one";
+		it->remedy = "vm.kernel must be an uncompressed ELF kernel: cor-image os makes one";
 		return 0;
 	}
 	add_release(c->settings->kernel, &it->found);
@@ -228,8 +228,8 @@ const struct check_row check_part_rows[] = {
 	  "a QEMU that is built with virtio-serial and virtio-9p", ask_devices },
 	{ "qboot", "QEMU's firmware", true, NO_CONTAINER, "apt-get install qemu-system-data", ask_qboot },
 	{ "monitor", "cor-monitor", true, NO_CONTAINER, "install Cor again (ninja install)", ask_monitor },
-	{ "guest-kernel", "guest kernel", true, NO_CONTAINER, "cor-image build, or vm.kernel in cor.conf",
+	{ "guest-kernel", "guest kernel", true, NO_CONTAINER, "cor-image os, or vm.kernel in cor.conf",
 	  ask_guest_kernel },
-	{ "initrd", "mini-OS", true, NO_CONTAINER, "cor-image build, or vm.initrd in cor.conf", ask_initrd },
+	{ "initrd", "mini-OS", true, NO_CONTAINER, "cor-image os, or vm.initrd in cor.conf", ask_initrd },
 };
 const size_t check_n_part_rows = ARRAY_LEN(check_part_rows);
