@@ -41,7 +41,8 @@ static int run_under(const struct seccomp_program *p, int (*probe)(void))
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 		    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->flags, &prog) < 0)
 			_exit(125);
-		_exit(probe());
+		/* not _exit(): a sanitizer looks for leaks there, with calls that the filter refuses */
+		(void)syscall(SYS_exit_group, probe());
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -197,10 +198,8 @@ static void test_newer_calls(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		scoped_free char *profile = str_fmt(
 			"{\"defaultAction\":\"%s\",\"architectures\":[\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\","
-			"\"SCMP_ARCH_X32\"],\"syscalls\":[{\"names\":[\"getpid\",\"exit_group\"],\"action\":"
-			"\"SCMP_ACT_ALLOW\"},{\"names\":[\"getppid\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":"
-			"["
-			"{\"index\":5,\"value\":7,\"op\":\"SCMP_CMP_NE\"}]}]}",
+			"\"SCMP_ARCH_X32\"],\"syscalls\":[{\"names\":[\"getppid\",\"exit_group\"],\"action\":"
+			"\"SCMP_ACT_ALLOW\"}]}",
 			rows[i].action);
 		scoped_seccomp p = { 0 };
 		struct err e = { 0 };
