@@ -270,7 +270,7 @@ static int prepend_stub(struct compiler *c, const struct spec_seccomp *s, struct
 	};
 	uint8_t *all;
 
-	if (p->len + sizeof(stub) > BPF_MAXINSNS * sizeof(stub[0]))
+	if (!p->bpf || p->len + sizeof(stub) > BPF_MAXINSNS * sizeof(stub[0]))
 		return 0; /* no room: the profile's default stands */
 	all = malloc(sizeof(stub) + p->len);
 	if (!all)

@@ -105,7 +105,7 @@ void state_write(const struct oci_state *s, const char *indent, struct str *to)
 
 int state_read(const char *json, size_t n, struct oci_state *ret, struct err *e)
 {
-	scoped_arena tree = { .max = 32u * STATE_TEXT_MAX };
+	scoped_arena tree = { .max = (size_t)32 * STATE_TEXT_MAX };
 	struct oci_state s = { 0 };
 	struct field_ctx c = { .mem = &s.mem, .e = e };
 	struct json *v;
