@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "agent/boot.h"
 #include "agent/ctr.h"
 #include "agent/proc.h"
 #include "agent/stats.h"
@@ -24,14 +25,6 @@
  * are those of the process, checked here. */
 #define SHARE_OPTIONS "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,access=client"
 #define SHARE_TAG     "cor"
-
-uint64_t agent_boot_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &t); /* can't fail */
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v)
 {
@@ -54,15 +47,20 @@ void agent_answer(struct agent *a, uint32_t id, const struct err *e)
 	agent_send(a, MSG_A_RESULT, id, &rec_result, &m);
 }
 
-void agent_mark(struct agent *a, const char *name)
+static void mark_at(struct agent *a, const char *name, uint64_t ns)
 {
 	char text[48];
-	struct msg_mark m = { .name = text, .boot_ns = agent_boot_ns() };
+	struct msg_mark m = { .name = text, .boot_ns = ns };
 
-	if (!a->marks)
+	if (!a->marks || ns == 0)
 		return;
 	(void)snprintf(text, sizeof text, "%s", name); /* our own short names */
 	agent_send(a, MSG_A_MARK, 0, &rec_mark, &m);
+}
+
+void agent_mark(struct agent *a, const char *name)
+{
+	mark_at(a, name, boot_now_ns());
 }
 
 /* The guest's clock and entropy are the host's: it has none of its own worth the name. */
@@ -111,8 +109,12 @@ static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 	}
 	(void)uname(&u); /* can't fail */
 	ready.release = u.release;
-	ready.ready_ns = agent_boot_ns();
+	ready.ready_ns = boot_now_ns();
 	agent_send(a, MSG_A_READY, id, &rec_ready, &ready);
+	mark_at(a, "boot-mounts", a->conf.times.mounts);
+	mark_at(a, "boot-modules", a->conf.times.modules);
+	mark_at(a, "boot-settings", a->conf.times.settings);
+	mark_at(a, "boot-channel", a->conf.times.channel);
 	return 1;
 }
 

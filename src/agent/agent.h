@@ -23,6 +23,11 @@
  * sessions): each has up to three streams, so MUX_STREAMS is not exceeded before. */
 #define AGENT_PROCS 160
 
+/* When the steps of the guest's start were done (CLOCK_BOOTTIME); 0 = there was none. Sent as marks. */
+struct boot_times {
+	uint64_t mounts, modules, settings, channel;
+};
+
 /* How the agent is run; see agent_main(). */
 struct agent_conf {
 	int channel;       /* fd of the agent channel, borrowed */
@@ -30,6 +35,7 @@ struct agent_conf {
 	int cgroup;        /* directory fd of the cgroup2 tree to work in, -1 = there is none; borrowed */
 	bool is_test;      /* an ordinary process in namespaces: leave clock, entropy and machine alone */
 	uint64_t boot_ns;  /* CLOCK_BOOTTIME when main() began */
+	struct boot_times times;
 };
 
 enum proc_state {
@@ -105,7 +111,5 @@ void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct p
 void agent_flush_share(struct agent *a);
 /* A phase mark, if the host asked for them: small letters and '-'. */
 void agent_mark(struct agent *a, const char *name);
-/* CLOCK_BOOTTIME in ns. */
-uint64_t agent_boot_ns(void);
 
 #endif

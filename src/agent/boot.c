@@ -15,16 +15,21 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
+#include "agent/agent.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "sys/cg2.h"
 
-#define PORT_NAME    "cor.agent"
-#define PORTS_DIR    "/sys/class/virtio-ports"
-#define MODULES_LIST "/lib/modules/load"
-#define CGROUP_DIR   "/sys/fs/cgroup"
+#define PORT_NAME      "cor.agent"
+#define PORTS_DIR      "/sys/class/virtio-ports"
+#define MODULES_LIST   "/lib/modules/load"     /* a path a line */
+#define MODULES_DEMAND "/lib/modules/ondemand" /* "NAME PATH PATH ..." a line */
+/* Each makes a container's cgroup dearer: the rest comes when it is asked for (ctr.c). */
+#define CONTROLLERS "cpu cpuset memory pids io"
+#define CGROUP_DIR  "/sys/fs/cgroup"
 /* A word of the kernel command line: the machine can't power off, but ends at a reset. */
 #define REBOOT_WORD "cor.end=reboot"
 
@@ -112,7 +117,42 @@ static void raise_loopback(void)
 		log_warn("loopback interface: %s", strerror(errno));
 }
 
-int boot_guest(int *ret_cgroup, struct err *e)
+/* Loads what the words of `line` name. */
+static void load_line(char *line)
+{
+	char *path;
+	int r;
+
+	while ((path = strsep(&line, " ")) != NULL) {
+		r = *path ? load_module(path) : 0;
+		if (r < 0)
+			log_error("module %s: %s", path, strerror(-r));
+	}
+}
+
+void boot_load_on_demand(const char *name)
+{
+	scoped_free char *list = NULL;
+	size_t len = strlen(name), n;
+	char *rest, *line;
+
+	if (len == 0 || io_read_file_at(AT_FDCWD, MODULES_DEMAND, 1u << 20, &list, &n) < 0)
+		return;
+	rest = list;
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (strncmp(line, name, len) == 0 && line[len] == ' ')
+			load_line(line + len);
+}
+
+uint64_t boot_now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &t); /* can't fail */
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+int boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e)
 {
 	scoped_fd cg = -1;
 	int r;
@@ -123,12 +163,15 @@ int boot_guest(int *ret_cgroup, struct err *e)
 	if (r < 0)
 		return r;
 	hold_stdio();
+	times->mounts = boot_now_ns();
 	load_modules();
+	times->modules = boot_now_ns();
 	raise_loopback();
 	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = cg < 0 ? -errno : cg2_enable_all(cg);
+	r = cg < 0 ? -errno : cg2_enable(cg, CONTROLLERS);
 	if (r < 0)
 		return err_set(e, r, "cgroups of the guest: %m");
+	times->settings = boot_now_ns();
 	*ret_cgroup = take_fd(&cg);
 	return 0;
 }

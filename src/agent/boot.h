@@ -1,16 +1,25 @@
 /* boot.h - the guest's start and end: what PID 1 of an initramfs has to do before it can serve.
- * Called by cmd/cor-agent.c only; not used in test mode. */
+ * Called by main.c, and by ctr.c for modules; not used in test mode. */
 #ifndef AGENT_BOOT_H
 #define AGENT_BOOT_H
 
+#include <stdint.h>
+
 #include "base/err.h"
+
+struct boot_times;
 
 #define BOOT_SHARE_DIR "/run/cor/share"
 
 /* Kernel file systems, cgroup tree (*ret_cgroup), modules, loopback interface. stdio is the console. */
-int must_check boot_guest(int *ret_cgroup, struct err *e);
+int must_check boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e);
 /* Opens the agent channel's port; waits until it is there and the host holds its other end. */
 int must_check boot_open_channel(int *ret_fd, struct err *e);
+/* Loads the modules that are listed for `name` (a file system, a device) in the initramfs, if any. A
+ * failure is logged: what needs them says so itself. */
+void boot_load_on_demand(const char *name);
+/* CLOCK_BOOTTIME in ns. */
+uint64_t boot_now_ns(void);
 /* Writes everything back and ends the machine. Returns only if the kernel refuses. */
 void boot_end(void);
 

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include "agent/boot.h"
 #include "agent/limits.h"
 #include "agent/proc.h"
 #include "base/log.h"
@@ -56,6 +57,34 @@ static int watch_oom(struct agent *a)
 	return r;
 }
 
+/* Controllers that few containers ask for: enabled late. What can't be is named by limits_apply(). */
+static int enable_controllers(const struct agent *a, const struct msg_resources *r)
+{
+	int rc = 0;
+
+	if (a->conf.cgroup < 0)
+		return 0;
+	if (r->hugepages.n)
+		rc = cg2_enable(a->conf.cgroup, "hugetlb");
+	for (size_t i = 0; rc == 0 && i < r->unified.n; i++) {
+		const char *key = r->unified.p[i].key ? r->unified.p[i].key : "";
+		scoped_free char *name = strndup(key, strcspn(key, ". "));
+
+		rc = name ? cg2_enable(a->conf.cgroup, name) : -ENOMEM;
+	}
+	return rc;
+}
+
+static int apply_limits(struct agent *a, const struct msg_resources *r, struct err *e)
+{
+	int rc;
+
+	rc = enable_controllers(a, r);
+	if (rc < 0)
+		return err_set(e, rc, "controllers of the guest's cgroups: %m");
+	return limits_apply(a->ctr.cg, r, &a->ctr.device_prog, e);
+}
+
 static int make_cgroup(struct agent *a, const struct msg_resources *r, struct err *e)
 {
 	struct ctr *c = &a->ctr;
@@ -70,7 +99,7 @@ static int make_cgroup(struct agent *a, const struct msg_resources *r, struct er
 		if (rc < 0)
 			return err_set(e, rc, "memory.events of the guest's cgroup: %m");
 	}
-	return limits_apply(c->cg, r, &c->device_prog, e);
+	return apply_limits(a, r, e);
 }
 
 static int check_ctr(const struct msg_ctr *m, struct err *e)
@@ -83,6 +112,20 @@ static int check_ctr(const struct msg_ctr *m, struct err *e)
 	if (m->uid_map.n && !(m->namespaces & CLONE_NEWUSER))
 		return err_set(e, -EINVAL, "linux.uidMappings without a user namespace");
 	return 0;
+}
+
+/* File systems and devices may need modules that the guest doesn't load at its start. */
+static void load_modules(const struct msg_ctr *m)
+{
+	for (size_t i = 0; i < m->mounts.n; i++)
+		if (m->mounts.p[i].kind == MOUNT_FS && m->mounts.p[i].type)
+			boot_load_on_demand(m->mounts.p[i].type);
+	for (size_t i = 0; i < m->devices.n; i++) {
+		const char *slash = m->devices.p[i].path ? strrchr(m->devices.p[i].path, '/') : NULL;
+
+		if (slash)
+			boot_load_on_demand(slash + 1); /* /dev/fuse, /dev/net/tun */
+	}
 }
 
 int ctr_create(struct agent *a, uint32_t request, const struct msg_ctr *m, struct err *e)
@@ -112,6 +155,8 @@ int ctr_create(struct agent *a, uint32_t request, const struct msg_ctr *m, struc
 		.exists = true, .namespaces = m->namespaces, .cg = -1, .device_prog = -1, .oom_fd = -1
 	};
 	a->ctr_count++;
+	if (!a->conf.is_test)
+		load_modules(m);
 	r = make_cgroup(a, &m->resources, e);
 	if (r == 0)
 		r = proc_spawn(a, &s, e);
@@ -181,7 +226,7 @@ int ctr_update(struct agent *a, const struct msg_update *m, struct err *e)
 {
 	if (!a->ctr.exists)
 		return err_set(e, -ESRCH, "container not running");
-	return limits_apply(a->ctr.cg, &m->resources, &a->ctr.device_prog, e);
+	return apply_limits(a, &m->resources, e);
 }
 
 /* True for signals that end a process which does nothing about them. */

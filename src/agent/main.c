@@ -16,9 +16,10 @@ static int run_guest(uint64_t boot_ns)
 	struct err e = { 0 };
 	int r;
 
-	r = boot_guest(&conf.cgroup, &e);
+	r = boot_guest(&conf.cgroup, &conf.times, &e);
 	if (r == 0)
 		r = boot_open_channel(&conf.channel, &e);
+	conf.times.channel = boot_now_ns();
 	if (r == 0)
 		r = agent_run(&conf);
 	if (r < 0)
@@ -69,7 +70,7 @@ static int run_test(int argc, char **argv, uint64_t boot_ns)
 
 int agent_main(int argc, char **argv)
 {
-	uint64_t boot_ns = agent_boot_ns();
+	uint64_t boot_ns = boot_now_ns();
 
 	log_setup("cor-agent", LOG_LVL_WARN);
 	if (argc > 1)

@@ -27,25 +27,42 @@ static int read_text(int cg, const char *file, char **ret)
 	return io_read_file_at(cg, file, CG_FILE_MAX, ret, &n);
 }
 
-int cg2_enable_all(int cg)
+bool cg2_has_controller(int cg, const char *controller)
 {
 	scoped_free char *text = NULL;
 	char *rest, *c;
-	int r;
 
-	r = read_text(cg, "cgroup.controllers", &text);
-	if (r < 0)
-		return r;
+	if (read_text(cg, "cgroup.controllers", &text) < 0)
+		return false;
 	rest = text;
-	while ((c = strsep(&rest, " \n")) != NULL) {
-		scoped_free char *word = str_fmt("+%s", c);
+	while ((c = strsep(&rest, " \n")) != NULL)
+		if (*c && strcmp(c, controller) == 0)
+			return true;
+	return false;
+}
 
-		if (!word)
-			return -ENOMEM;
-		/* A refusal is no error here: see cg2.h. */
-		if (*c && cg2_write(cg, "cgroup.subtree_control", word) < 0)
-			continue;
-	}
+int cg2_enable(int cg, const char *controllers)
+{
+	scoped_free char *text = str_fmt("%s", controllers);
+	scoped_str
+	all = { 0 };
+	char *rest = text, *c;
+
+	if (!text)
+		return -ENOMEM;
+	while ((c = strsep(&rest, " ")) != NULL)
+		if (*c && cg2_has_controller(cg, c))
+			str_addf(&all, "%s+%s", all.len ? " " : "", c);
+	if (str_check(&all) < 0)
+		return -ENOMEM;
+	/* All in one write: each costs the kernel a walk over all its cgroups. If one of them is
+	 * refused, all are. */
+	if (!all.len || cg2_write(cg, "cgroup.subtree_control", all.p) == 0)
+		return 0;
+	rest = all.p;
+	while ((c = strsep(&rest, " ")) != NULL)
+		if (cg2_write(cg, "cgroup.subtree_control", c) < 0)
+			continue; /* see cg2.h */
 	return 0;
 }
 
@@ -111,20 +128,6 @@ int cg2_remove(int parent, const char *name)
 	if (r < 0)
 		return r;
 	return remove_one(parent, name, NULL);
-}
-
-bool cg2_has_controller(int cg, const char *controller)
-{
-	scoped_free char *text = NULL;
-	char *rest, *c;
-
-	if (read_text(cg, "cgroup.controllers", &text) < 0)
-		return false;
-	rest = text;
-	while ((c = strsep(&rest, " \n")) != NULL)
-		if (*c && strcmp(c, controller) == 0)
-			return true;
-	return false;
 }
 
 static int parse_number(const char *s, uint64_t *ret)

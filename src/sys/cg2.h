@@ -9,9 +9,9 @@
 
 #include "base/scope.h"
 
-/* Gives the children of this cgroup every controller it has. One that refuses is left out: what is
- * missing is named when a limit asks for it. */
-int must_check cg2_enable_all(int cg);
+/* Gives the children of this cgroup these controllers ("cpu memory pids"), as far as it has them. One
+ * that refuses is left out: what is missing is named when a limit asks for it. */
+int must_check cg2_enable(int cg, const char *controllers);
 /* Makes (or finds) the child cgroup `name`; *ret_fd is its directory. */
 int must_check cg2_make(int parent, const char *name, int *ret_fd);
 /* Removes the empty child cgroup `name` and the cgroups below it. A missing one is no error. */

@@ -51,6 +51,25 @@ static void keys_are_found(void **state)
 	assert_false(cg2_has_controller(t->fd, ""));
 }
 
+static void controllers_are_enabled(void **state)
+{
+	const struct tmpdir *t = *state;
+	char text[64] = "";
+	int fd;
+
+	assert_int_equal(tmpdir_write(t, "cgroup.controllers", "cpuset cpu io memory\n"), 0);
+	assert_int_equal(tmpdir_write(t, "cgroup.subtree_control", ""), 0);
+	assert_int_equal(cg2_enable(t->fd, "memory rdma cpu"), 0);
+	fd = openat(t->fd, "cgroup.subtree_control", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, text, sizeof text - 1), 12);
+	assert_string_equal(text, "+memory +cpu");
+	close(fd);
+	/* Nothing to be enabled: nothing is written. */
+	assert_int_equal(unlinkat(t->fd, "cgroup.subtree_control", 0), 0);
+	assert_int_equal(cg2_enable(t->fd, "misc"), 0);
+	assert_int_equal(cg2_enable(t->fd, ""), 0);
+}
+
 static void trees_are_removed(void **state)
 {
 	const struct tmpdir *t = *state;
@@ -149,6 +168,7 @@ int main(void)
 		T(numbers_are_read),
 		T(keys_are_found),
 		T(trees_are_removed),
+		T(controllers_are_enabled),
 		cmocka_unit_test(all_get_the_signal),
 	};
 
