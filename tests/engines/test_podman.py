@@ -171,6 +171,7 @@ def restart(t, p, img):
     name = t.fresh("r")
     p.run("-d", "--name", name, img, "sh", "-c", "echo run >> /tmp/runs; wc -l < /tmp/runs; sleep 1000")
     with t.step("start again"):
+        t.wait(lambda: p("logs", name).out.split() == ["1"], "the first run's line", 30)
         p("kill", name)
         t.eq(p("wait", name).out.strip(), "137")
         p("start", name)

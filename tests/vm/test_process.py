@@ -191,7 +191,7 @@ def test_exec(t):
 def test_caps_of_root(t):
     """The default capability set of engines: what root in the container may and may not do."""
     c = t.rt.container(bundle.config("probe call chroot /tmp; probe call mount /mnt; probe call unshare; "
-                                     "probe call mknod /tmp/null; chown 1000 /tmp/null; echo $?; date -s 2000-01-01"))
+                                     "probe call mknod /dev/null-; chown 1000 /dev/null-; echo $?; date -s 2000-01-01"))
     bundle.add_probe(c.rootfs, t.opts.probe)
     r = c.run(timeout=90)
     t.eq(r.out.splitlines()[:5], ["ok", "EPERM", "EPERM", "ok", "0"])
