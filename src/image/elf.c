@@ -130,9 +130,8 @@ static int loaded_end(const struct view *f, const Elf64_Ehdr *h, size_t *ret, st
 		Elf64_Phdr ph;
 
 		memcpy(&ph, table.p + i * sizeof(ph), sizeof(ph));
-		if (ph.p_type == PT_INTERP || ph.p_type == PT_DYNAMIC)
-			return err_set(e, -ENOEXEC,
-				       "needs shared libraries: it must be static, at a fixed address");
+		if (ph.p_type == PT_INTERP)
+			return err_set(e, -ENOEXEC, "needs shared libraries: it must be static");
 		if (!view_cut(f, ph.p_offset, ph.p_filesz, &seg))
 			return err_set(e, -ENOEXEC, "ELF segment %zu is not inside the file", i);
 		load = load || ph.p_type == PT_LOAD;

@@ -176,9 +176,9 @@ static int keep_needed(const char *all, const char *slim, struct err *e)
 	const char *rel;
 	int r;
 
-	r = find_in_root(all, false, &k, e);
+	r = find_in_root(all, false, &k, NULL);
 	if (r < 0)
-		return r;
+		return err_set(e, r, "it holds no kernel (boot/vmlinuz-RELEASE with lib/modules/RELEASE)");
 	fd = open(k.modules, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %m", k.modules);

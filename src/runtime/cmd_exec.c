@@ -20,6 +20,7 @@
 #include "oci/validate.h"
 #include "runtime/client.h"
 #include "runtime/create.h"
+#include "runtime/pidfile.h"
 #include "runtime/verbs.h"
 #include "runtime/wait.h"
 #include "sys/proc.h"
@@ -279,18 +280,13 @@ static int run(struct session *s, struct err *e)
 	return 0;
 }
 
-static int write_pid_file(const char *path, pid_t pid, struct err *e)
+/* Tells the caller which process stands for the session. */
+static int announce(struct session *s, pid_t pid, struct err *e)
 {
-	scoped_fd fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
-	char text[16];
-	int n;
+	int r;
 
-	if (!path)
-		return 0;
-	n = snprintf(text, sizeof text, "%d", (int)pid);
-	if (fd < 0 || io_write_full(fd, text, (size_t)n) < 0)
-		return err_set(e, -EIO, "--pid-file %s: cannot write it", path);
-	return 0;
+	r = pidfile_write(s->cli->exec.pid_file, pid, e);
+	return r < 0 ? r : pidfile_send_pidfd(s->cli->exec.pidfd_socket, pid, e);
 }
 
 /* stdio is the monitor's now: a copy here would keep the caller's pipes open. */
@@ -319,14 +315,14 @@ static void join_cgroup(struct session *s)
 	cgroup_fini(&cg);
 }
 
-static int stay(struct session *s, bool foreground_stdio, struct err *e)
+static int stay(struct session *s, struct err *e)
 {
 	struct waiting w = { .session = s->sock, .tty_fd = s->tty_slave };
 
 	if (s->term.master >= 0) {
 		w.term = &s->term;
 		w.tty_fd = s->term.master;
-	} else if (!foreground_stdio) {
+	} else {
 		release_stdio();
 	}
 	return wait_for_end(&w, e);
@@ -345,7 +341,7 @@ static _Noreturn void stub(struct session *s)
 	join_cgroup(s);
 	if (chdir("/") < 0)
 		_exit(255);
-	code = stay(s, false, &e);
+	code = stay(s, &e);
 	_exit(code < 0 ? 255 : code);
 }
 
@@ -357,7 +353,7 @@ static int detach(struct session *s, struct err *e)
 		stub(s);
 	if (pid < 0)
 		return err_set(e, -errno, "fork: %m");
-	if (write_pid_file(s->cli->exec.pid_file, pid, e) < 0) {
+	if (announce(s, pid, e) < 0) {
 		(void)kill(pid, SIGKILL);
 		return e->code;
 	}
@@ -390,9 +386,9 @@ static int exec(struct session *s, struct err *e)
 		return r;
 	if (o->detach)
 		return detach(s, e);
-	r = write_pid_file(o->pid_file, getpid(), e);
+	r = announce(s, getpid(), e);
 	join_cgroup(s);
-	return r < 0 ? r : stay(s, false, e);
+	return r < 0 ? r : stay(s, e);
 }
 
 int cmd_exec(struct cli *cli, struct err *e)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/buf.h"
@@ -20,7 +19,7 @@
 #include "oci/seccomp.h"
 #include "oci/validate.h"
 #include "runtime/hooks.h"
-#include "sys/pty.h"
+#include "runtime/pidfile.h"
 #include "wire/ctl.h"
 
 static void log_warnings(struct strv *w)
@@ -292,40 +291,17 @@ static int wait_created(struct creation *c, struct err *e)
 	return spawn_wait(&c->monitor, MSG_S_CREATED, e);
 }
 
-static int write_pid_file(const char *path, pid_t pid, struct err *e)
-{
-	scoped_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	char text[16];
-	int n, r;
-
-	if (fd < 0)
-		return err_set(e, -errno, "--pid-file %s: %m", path);
-	n = snprintf(text, sizeof text, "%d", (int)pid); /* no newline: go-runc parses the raw bytes */
-	r = io_write_full(fd, text, (size_t)n);
-	return r < 0 ? err_set(e, r, "--pid-file %s: %m", path) : 0;
-}
-
-static int send_pidfd(const char *path, pid_t pid, struct err *e)
-{
-	scoped_fd fd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-	if (fd < 0)
-		return err_set(e, -errno, "pidfd_open: %m");
-	return pty_send_master(path, fd, "pidfd", e);
-}
-
 static int write_state(struct creation *c, struct err *e)
 {
 	const struct cli_create *o = &c->cli->create;
 	scoped_free char *json = create_state_json(&c->ctr, STATE_CREATED, c->monitor.pid);
-	int r = 0;
+	int r;
 
 	if (!json)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (o->pid_file)
-		r = write_pid_file(o->pid_file, c->monitor.pid, e);
-	if (r == 0 && o->pidfd_socket)
-		r = send_pidfd(o->pidfd_socket, c->monitor.pid, e);
+	r = pidfile_write(o->pid_file, c->monitor.pid, e);
+	if (r == 0)
+		r = pidfile_send_pidfd(o->pidfd_socket, c->monitor.pid, e);
 	return r == 0 ? ctr_write(&c->ctr, "state.json", json, strlen(json), e) : r;
 }
 

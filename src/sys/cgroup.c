@@ -27,14 +27,21 @@ const char *cgroup_kind_name(enum cgroup_kind kind)
 
 /* --- hierarchies --- */
 
+static void hier_fini(struct cgroup_hier *h)
+{
+	free(h->controllers);
+	free(h->mount);
+	free(h->root);
+	free(h->dev);
+	*h = (struct cgroup_hier){ 0 };
+}
+
 void cgroup_layout_fini(struct cgroup_layout *l)
 {
 	size_t i;
 
-	for (i = 0; i < l->n; i++) {
-		free(l->hiers[i].controllers);
-		free(l->hiers[i].mount);
-	}
+	for (i = 0; i < l->n; i++)
+		hier_fini(&l->hiers[i]);
 	free(l->hiers);
 	*l = (struct cgroup_layout){ 0 };
 }
@@ -139,81 +146,59 @@ static bool cut_line(char *line, struct mount_line *ret)
 	return ret->type && ret->options && str_starts(ret->type, "cgroup");
 }
 
-/* What is known of each hierarchy while mountinfo is read. */
-struct seen {
-	char *dev;
-	size_t root_len;
-};
-
-struct scan {
-	struct cgroup_layout l;
-	struct seen *seen;
-};
-
-static void scan_fini(struct scan *s)
-{
-	size_t i;
-
-	for (i = 0; i < s->l.n; i++)
-		free(s->seen[i].dev);
-	free(s->seen);
-	if (s->l.hiers) /* not moved out */
-		cgroup_layout_fini(&s->l);
-}
-
-static int scan_grow(struct scan *s)
-{
-	struct cgroup_hier *hiers = realloc(s->l.hiers, (s->l.n + 1) * sizeof *hiers);
-	struct seen *seen;
-
-	if (!hiers)
-		return -ENOMEM;
-	s->l.hiers = hiers;
-	seen = realloc(s->seen, (s->l.n + 1) * sizeof *seen);
-	if (!seen)
-		return -ENOMEM;
-	s->seen = seen;
-	hiers[s->l.n] = (struct cgroup_hier){ 0 };
-	seen[s->l.n] = (struct seen){ 0 };
-	s->l.n++;
-	return 0;
-}
-
-/* A hierarchy that is mounted more than once counts where most of it can be seen. */
-static int scan_mount(struct scan *s, const struct mount_line *m)
+static int fill_hier(const struct mount_line *m, struct cgroup_hier *h)
 {
 	scoped_str
 	controllers = { 0 };
-	scoped_free char *mount = strdup(m->mount);
-	scoped_free char *dev = strdup(m->dev);
-	size_t i;
 	int r = 0;
 
-	if (!mount || !dev)
-		return -ENOMEM;
-	for (i = 0; i < s->l.n && !str_eq(s->seen[i].dev, m->dev);)
-		i++;
-	if (i < s->l.n && s->seen[i].root_len <= strlen(m->root))
-		return 0;
-	if (str_eq(m->type, "cgroup2"))
-		r = add_v2_controllers(&controllers, mount);
+	h->v2 = str_eq(m->type, "cgroup2");
+	if (h->v2)
+		r = add_v2_controllers(&controllers, m->mount);
 	else
 		add_controllers(&controllers, m->options);
-	if (r == 0 && i == s->l.n)
-		r = scan_grow(s);
+	h->controllers = str_take(&controllers);
+	h->mount = strdup(m->mount);
+	h->root = strdup(m->root);
+	h->dev = strdup(m->dev);
+	if (r == 0 && (!h->controllers || !h->mount || !h->root || !h->dev))
+		r = -ENOMEM;
 	if (r < 0)
-		return r;
-	free(s->seen[i].dev);
-	free(s->l.hiers[i].mount);
-	free(s->l.hiers[i].controllers);
-	s->seen[i] = (struct seen){ .dev = take_ptr(&dev), .root_len = strlen(m->root) };
-	s->l.hiers[i].v2 = str_eq(m->type, "cgroup2");
-	s->l.hiers[i].mount = take_ptr(&mount);
-	s->l.hiers[i].controllers = str_take(&controllers);
-	return s->l.hiers[i].controllers ? 0 : -ENOMEM;
+		hier_fini(h);
+	return r;
 }
 
-static int scan_lines(struct scan *s, char *text)
+/* A hierarchy that is mounted more than once counts where most of it can be seen. */
+static int add_mount(struct cgroup_layout *l, const struct mount_line *m)
+{
+	struct cgroup_hier h = { 0 };
+	struct cgroup_hier *p;
+	size_t i;
+	int r;
+
+	for (i = 0; i < l->n && !str_eq(l->hiers[i].dev, m->dev);)
+		i++;
+	if (i < l->n && strlen(l->hiers[i].root) <= strlen(m->root))
+		return 0;
+	r = fill_hier(m, &h);
+	if (r < 0)
+		return r;
+	if (i < l->n) {
+		hier_fini(&l->hiers[i]);
+		l->hiers[i] = h;
+		return 0;
+	}
+	p = reallocarray(l->hiers, l->n + 1, sizeof *p);
+	if (!p) {
+		hier_fini(&h);
+		return -ENOMEM;
+	}
+	l->hiers = p;
+	l->hiers[l->n++] = h;
+	return 0;
+}
+
+static int add_lines(struct cgroup_layout *l, char *text)
 {
 	struct mount_line m;
 	char *line, *save = NULL;
@@ -223,7 +208,7 @@ static int scan_lines(struct scan *s, char *text)
 		if (!cut_line(line, &m))
 			continue;
 		unescape(m.mount);
-		r = scan_mount(s, &m);
+		r = add_mount(l, &m);
 		if (r < 0)
 			return r;
 	}
@@ -249,18 +234,16 @@ static void sort_layout(struct cgroup_layout *l)
 
 int cgroup_layout_parse(const char *mountinfo, struct cgroup_layout *ret)
 {
-	__attribute__((cleanup(scan_fini))) struct scan s = { 0 };
 	scoped_free char *copy = strdup(mountinfo);
-	int r;
+	struct cgroup_layout l = { 0 };
+	int r = copy ? add_lines(&l, copy) : -ENOMEM;
 
-	if (!copy)
-		return -ENOMEM;
-	r = scan_lines(&s, copy);
-	if (r < 0)
+	if (r < 0) {
+		cgroup_layout_fini(&l);
 		return r;
-	*ret = s.l;
-	s.l.hiers = NULL; /* moved out; scan_fini() still frees what `seen` holds */
-	sort_layout(ret);
+	}
+	sort_layout(&l);
+	*ret = l;
 	return 0;
 }
 

@@ -27,6 +27,8 @@ struct cgroup_hier {
 	bool v2;
 	char *controllers; /* v1: "cpu,cpuacct" or "name=systemd"; v2: what cgroup.controllers says */
 	char *mount;       /* where it is mounted */
+	char *root;        /* what of it is mounted there: "/" unless it is a part */
+	char *dev;         /* "0:29": the same for all mounts of a hierarchy */
 };
 
 struct cgroup_layout {

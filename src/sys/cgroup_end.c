@@ -107,6 +107,7 @@ static bool is_gone(int r)
 
 static int walk(int parent, const char *name, int depth, walk_fn *fn, void *arg);
 
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by WALK_DEPTH_MAX */
 static int walk_children(int fd, int depth, walk_fn *fn, void *arg)
 {
 	scoped_dir dir = fdopendir(fd);
@@ -128,6 +129,7 @@ static int walk_children(int fd, int depth, walk_fn *fn, void *arg)
 	return -errno;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by WALK_DEPTH_MAX */
 static int walk(int parent, const char *name, int depth, walk_fn *fn, void *arg)
 {
 	int r, fd;

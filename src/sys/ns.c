@@ -140,7 +140,7 @@ static int plan_fill(struct ns_plan *p, const struct ns_want *want, size_t n, st
 
 static int plan_join(const struct ns_plan *p, struct err *e)
 {
-	bool own;
+	bool own = false;
 	size_t i;
 	int r;
 

@@ -232,7 +232,9 @@ static int child_prepare(const struct proc_run *p, const struct run_fds *fds, pi
 static _Noreturn void child_main(const struct proc_run *p, const struct run_fds *fds, pid_t parent)
 {
 	const char *file = p->file ? p->file : p->argv[0];
-	char *const *argv = (char *const *)(uintptr_t)p->argv; /* exec's prototype lacks a const */
+	/* exec's prototype lacks a const. NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	char *const *argv = (char *const *)(uintptr_t)p->argv;
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
 	char *const *env = p->env ? (char *const *)(uintptr_t)p->env : environ;
 	struct err e = { 0 };
 
