@@ -391,6 +391,8 @@ static void choose(struct cgroup_layout *l, enum use use)
 		}
 		free(l->hiers[i].controllers);
 		free(l->hiers[i].mount);
+		free(l->hiers[i].root);
+		free(l->hiers[i].dev);
 	}
 	l->n = n;
 }
