@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/num.h"
 #include "monitor/priv.h"
 #include "sys/pty.h"
 
@@ -97,8 +98,9 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 	loop_timer_del(&m->boot_timer);
 	/* The guest's clock starts with its kernel: its own times are laid on ours at this moment. */
 	if (msg->boot_ns <= msg->ready_ns && msg->ready_ns <= now) {
-		mark_put_at(&m->marks, "guest-kernel", now - msg->ready_ns);
-		mark_put_at(&m->marks, "agent-main", now - (msg->ready_ns - msg->boot_ns));
+		m->guest_epoch_ns = now - msg->ready_ns;
+		mark_put_at(&m->marks, "guest-kernel", m->guest_epoch_ns);
+		mark_put_at(&m->marks, "agent-main", m->guest_epoch_ns + msg->boot_ns);
 	}
 	mark_put_at(&m->marks, "agent-ready", now);
 	guest_try_create(m);
@@ -107,6 +109,7 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 static void on_mark(struct monitor *m, const struct msg_mark *mark)
 {
 	struct marks agent = { .fd = m->marks.fd, .proc = "agent" };
+	uint64_t now = mark_now_ns();
 	char name[65];
 	size_t n = 0;
 
@@ -115,7 +118,9 @@ static void on_mark(struct monitor *m, const struct msg_mark *mark)
 		if ((*p >= 'a' && *p <= 'z') || *p == '-')
 			name[n++] = *p;
 	name[n] = 0;
-	mark_put(&agent, name);
+	/* The guest's clock may run a little ahead of ours, and may lie: no mark is of the future. */
+	if (m->guest_epoch_ns)
+		mark_put_at(&agent, name, num_min(now, m->guest_epoch_ns + num_min(mark->boot_ns, now)));
 }
 
 static void on_result(struct monitor *m, uint32_t request, const struct msg_result *res)
