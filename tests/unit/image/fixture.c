@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "image/child.h"
 
 void fix_put16(struct str *s, size_t at, uint16_t v)
 {
@@ -128,6 +129,51 @@ void fix_bzimage(struct str *to, const void *stream, size_t n, int trailer, uint
 		str_addn(to, &unpacked, sizeof(unpacked));
 	str_addn(to, zeros, 32); /* what comes behind the payload is not read */
 	assert_int_equal(str_check(to), 0);
+}
+
+void fix_vmlinuz(const char *dir, const char *name, enum fix_note note)
+{
+	static const char *const gzip[] = { "gzip", "-cn", NULL };
+	scoped_free char *packed = NULL;
+	scoped_str
+	kernel = { 0 }, image = { 0 };
+	size_t len;
+
+	fix_kernel(&kernel, note);
+	assert_int_equal(child_output(gzip, kernel.p, kernel.len, 1 << 20, &packed, &len, NULL), 0);
+	fix_bzimage(&image, packed, len, 0, 0);
+	fix_write(dir, name, image.p, image.len);
+}
+
+void fix_modules(const char *dir)
+{
+	static const struct {
+		const char *name, *depends;
+	} rows[] = {
+		{ "virtio", "" },
+		{ "virtio_pci", "virtio" },
+		{ "virtio_console", "virtio" },
+		{ "9pnet", "" },
+		{ "9pnet_virtio", "9pnet,virtio" },
+		{ "9p", "9pnet" },
+		{ "overlay", "" },
+		{ "fuse", "" },
+		{ "virtiofs", "fuse,virtio" },
+	};
+	scoped_str
+	order = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		scoped_free char *path = str_fmt("kernel/%s.ko", rows[i].name);
+		scoped_str
+		m = { 0 };
+
+		str_addf(&order, "%s\n", path);
+		fix_module_for(&m, rows[i].depends, FIX_RELEASE);
+		fix_write(dir, path, m.p, m.len);
+	}
+	fix_write(dir, "modules.order", order.p, order.len);
+	fix_write(dir, "modules.builtin", "", 0);
 }
 
 char *fix_mkdir(void)

@@ -29,6 +29,11 @@ void fix_program(struct str *to, const char *interp);
 /* A bzImage around a stream that is already compressed. `trailer`: put `unpacked` behind it. */
 void fix_bzimage(struct str *to, const void *stream, size_t n, int trailer, uint32_t unpacked);
 
+/* DIR/name: a bzImage with a gzip'ed fix_kernel(). */
+void fix_vmlinuz(const char *dir, const char *name, enum fix_note note);
+/* Fills DIR like a /lib/modules/RELEASE that has all modules a build can't do without, and two more. */
+void fix_modules(const char *dir);
+
 /* A new directory below /tmp (free()); fix_rmdir() removes it with all in it. */
 char *fix_mkdir(void);
 void fix_rmdir(const char *dir);

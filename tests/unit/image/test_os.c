@@ -15,51 +15,6 @@ struct world {
 	struct ui ui;
 };
 
-static void write_modules(const char *dir)
-{
-	static const struct {
-		const char *name, *depends;
-	} rows[] = {
-		{ "virtio", "" },
-		{ "virtio_pci", "virtio" },
-		{ "virtio_console", "virtio" },
-		{ "9pnet", "" },
-		{ "9pnet_virtio", "9pnet,virtio" },
-		{ "9p", "9pnet" },
-		{ "overlay", "" },
-		{ "fuse", "" },
-		{ "virtiofs", "fuse,virtio" },
-	};
-	scoped_str
-	order = { 0 };
-
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_free char *path = str_fmt("kernel/%s.ko", rows[i].name);
-		scoped_str
-		m = { 0 };
-
-		str_addf(&order, "%s\n", path);
-		fix_module_for(&m, rows[i].depends, FIX_RELEASE);
-		fix_write(dir, path, m.p, m.len);
-	}
-	fix_write(dir, "modules.order", order.p, order.len);
-	fix_write(dir, "modules.builtin", "", 0);
-}
-
-static void write_vmlinuz(const char *dir, enum fix_note note)
-{
-	static const char *const gzip[] = { "gzip", "-cn", NULL };
-	scoped_free char *packed = NULL;
-	scoped_str
-	kernel = { 0 }, image = { 0 };
-	size_t len;
-
-	fix_kernel(&kernel, note);
-	assert_int_equal(child_output(gzip, kernel.p, kernel.len, 1 << 20, &packed, &len, NULL), 0);
-	fix_bzimage(&image, packed, len, 0, 0);
-	fix_write(dir, "vmlinuz", image.p, image.len);
-}
-
 static void write_agent(const char *dir, const char *interp, const char *more)
 {
 	scoped_str
@@ -81,8 +36,8 @@ static int setup(void **state)
 	w->modules = str_fmt("%s/modules", w->dir);
 	w->agent = str_fmt("%s/agent", w->dir);
 	w->out = str_fmt("%s/some/where/os", w->dir);
-	write_modules(w->modules);
-	write_vmlinuz(w->dir, FIX_NOTE_PVH);
+	fix_modules(w->modules);
+	fix_vmlinuz(w->dir, "vmlinuz", FIX_NOTE_PVH);
 	write_agent(w->dir, NULL, "");
 	w->ui.quiet = true;
 	*state = w;
@@ -223,7 +178,7 @@ static void test_refuses(void **state)
 	fix_write(w->dir, "agent", "#!/bin/sh\n", 10);
 	refuse(w, -ENOEXEC, "not an ELF");
 	write_agent(w->dir, NULL, "");
-	write_vmlinuz(w->dir, FIX_NOTE_OTHER);
+	fix_vmlinuz(w->dir, "vmlinuz", FIX_NOTE_OTHER);
 	refuse(w, -ENOEXEC, "PVH");
 	fix_write(w->dir, "vmlinuz", "text", 4);
 	refuse(w, -ENOEXEC, "not a Linux bzImage");
