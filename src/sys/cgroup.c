@@ -338,10 +338,35 @@ static int plan_fs(const char *path, const char *id, char **ret, struct err *e)
 	return 0;
 }
 
+/* How much of the path is there already. */
+static int existing_part(const struct cgroup_dir *d, size_t *ret)
+{
+	scoped_free char *path = strdup(d->path);
+	size_t end = d->base, next;
+	struct stat st;
+
+	if (!path)
+		return -ENOMEM;
+	while (path[end]) {
+		next = end + 1 + strcspn(path + end + 1, "/");
+		path[next] = '\0';
+		if (stat(path, &st) < 0) {
+			if (errno != ENOENT)
+				return -errno;
+			break;
+		}
+		path[next] = d->path[next];
+		end = next;
+	}
+	*ret = end;
+	return 0;
+}
+
 static int plan_dirs(const struct cgroup_layout *l, const char *dir, struct cgroup *c)
 {
 	struct cgroup_dir *d;
 	size_t i;
+	int r;
 
 	c->dirs = calloc(l->n ? l->n : 1, sizeof *c->dirs);
 	if (!c->dirs)
@@ -355,7 +380,9 @@ static int plan_dirs(const struct cgroup_layout *l, const char *dir, struct cgro
 		d->path = str_fmt("%s%s", l->hiers[i].mount, dir);
 		if (!d->controllers || !d->path)
 			return -ENOMEM;
-		d->keep = strlen(d->path);
+		r = existing_part(d, &d->keep);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -381,8 +408,9 @@ int cgroup_plan(const struct cgroup_layout *l, enum cgroup_manager manager, cons
 	}
 	if (r < 0)
 		return r;
-	if (dir && plan_dirs(l, dir, &c) < 0)
-		return err_set(e, -ENOMEM, "cgroup: %m");
+	r = dir ? plan_dirs(l, dir, &c) : 0;
+	if (r < 0)
+		return err_set(e, r, "cgroup %s: %m", dir);
 	*ret = c;
 	c = (struct cgroup){ 0 };
 	return 0;

@@ -51,7 +51,8 @@ struct cgroup_dir {
 	char *controllers;
 	char *path;  /* absolute */
 	size_t base; /* length of the mount point at the front of path: rmdir never goes above it */
-	size_t keep; /* length of the front part that was there before cgroup_create() */
+	size_t keep; /* length of the front part that was there before: known from the plan on, so that a
+			create that crashes leaves nothing that its delete can't find */
 };
 
 /* Zero-initialise. */
@@ -101,7 +102,7 @@ struct cgroup_limits {
 	size_t n_unified;
 };
 
-/* Computes where the cgroup of container `id` is; touches nothing. `path` is linux.cgroupsPath:
+/* Computes where the cgroup of container `id` is; makes nothing. `path` is linux.cgroupsPath:
  * cgroupfs: absolute = below the mount point of each hierarchy, relative = below /cor, NULL or "" =
  * /cor/ID. systemd: "slice:prefix:name", "" = "system.slice:cor:ID". Fails with -EINVAL (a text names
  * linux.cgroupsPath) for "..", for the root itself and for control characters; with -ENOENT if

@@ -140,7 +140,7 @@ static void test_store(void **state)
 
 	parse(hybrid, &l);
 	assert_int_equal(cgroup_plan(&l, CGROUP_FS, "/my group/x", "c1", &c, NULL), 0);
-	c.dirs[2].keep = c.dirs[2].base;
+	assert_int_equal(c.dirs[2].keep, c.dirs[2].base); /* nothing of it exists */
 	assert_int_equal(cgroup_encode(&c, &a), 0);
 	assert_int_equal(cgroup_decode(&a, &d), 0);
 	assert_int_equal(cgroup_encode(&d, &b), 0);
@@ -682,6 +682,26 @@ static void test_host_limits(void **state)
 	host_fini(&h);
 }
 
+/* A create that was killed: what its plan says is enough to remove what it had made. */
+static void test_crash(void **state)
+{
+	struct strv lines = { 0 };
+	struct cgroup c = { 0 };
+	struct host h;
+
+	host_init(&h, USE_ALL);
+	assert_int_equal(cgroup_encode(&h.c, &lines), 0);
+	host_create(&h, &(struct cgroup_limits){ 0 });
+	assert_int_equal(cgroup_decode(&lines, &c), 0);
+	assert_false(c.owned);
+	assert_int_equal(cgroup_kill(&c, TIMEOUT_MS), 0);
+	assert_int_equal(cgroup_remove(&c, TIMEOUT_MS, NULL), 0);
+	assert_gone(&h);
+	cgroup_fini(&c);
+	strv_fini(&lines);
+	host_fini(&h);
+}
+
 /* A limit that can't be set leaves nothing behind. */
 static void test_undo(void **state)
 {
@@ -747,8 +767,9 @@ int main(void)
 		cmocka_unit_test(test_limits_v1),     cmocka_unit_test(test_limits_refused),
 		cmocka_unit_test(test_life),          cmocka_unit_test(test_life_v2),
 		cmocka_unit_test(test_life_v1),       cmocka_unit_test(test_not_self),
-		cmocka_unit_test(test_host_swap),     cmocka_unit_test(test_host_limits),
-		cmocka_unit_test(test_undo),          cmocka_unit_test(test_race),
+		cmocka_unit_test(test_crash),         cmocka_unit_test(test_host_swap),
+		cmocka_unit_test(test_host_limits),   cmocka_unit_test(test_undo),
+		cmocka_unit_test(test_race),
 	};
 
 	return cmocka_run_group_tests_name("sys/cgroup", tests, NULL, group_teardown);
