@@ -173,12 +173,12 @@ static void fake_apt(struct world *w)
 	struct stat st;
 
 	assert_int_equal(stat(deb, &st), 0);
-	cache = str_fmt(
-		"#!/bin/sh\necho cache >>%s/calls\nfor p; do :; done\ncase $p in\n" KERNEL_PACKAGE
-		") printf 'Package: " KERNEL_PACKAGE "\\nVersion: 6.1\\nDepends: a, " PACKAGE
-		" (= 1)\\n\\nDepends: b\\n' ;;\n" PACKAGE ") printf 'Package: " PACKAGE
-		"\\nVersion: 1:6.1-1\\nArchitecture: amd64\\nSize: %lld\\n' ;;\n*) exit 100 ;;\nesac\n",
-		repo, (long long)st.st_size);
+	cache = str_fmt("#!/bin/sh\necho cache >>%s/calls\nfor p; do :; done\ncase $p in\n" KERNEL_PACKAGE
+			") printf 'Package: " KERNEL_PACKAGE "\\nVersion: 6.1\\nDepends: a, " PACKAGE
+			" (= 1)\\n\\nDepends: b\\n' ;;\n" PACKAGE ") printf 'Package: " PACKAGE
+			"\\nVersion: 1:6.1-1\\nArchitecture: amd64\\nSize: %lld\\n\\nDepends: "
+			"linux-image-other\\n' ;;\n*) exit 100 ;;\nesac\n",
+			repo, (long long)st.st_size);
 	get = str_fmt("#!/bin/sh\necho get >>%s/calls\nfor p; do :; done\n"
 		      "[ \"$1 $p\" = 'download " PACKAGE "=1:6.1-1' ] && cp %s .\n",
 		      repo, deb);
@@ -209,6 +209,11 @@ static void test_download(void **state)
 	expect_calls(w, "cache\ncache\nget\n");
 	find_ok(w, NULL, FIX_RELEASE);
 	expect_calls(w, "cache\ncache\nget\n");
+	fix_write(w->cache, "newest." KERNEL_PACKAGE, "1.000000000 " DEB, strlen("1.000000000 " DEB));
+	find_ok(w, NULL, FIX_RELEASE); /* the lists are newer: apt is asked, but nothing downloaded */
+	expect_calls(w, "cache\ncache\nget\ncache\ncache\n");
+	find_ok(w, PACKAGE, FIX_RELEASE);
+	expect_calls(w, "cache\ncache\nget\ncache\ncache\ncache\n");
 }
 
 static void test_offline(void **state)
