@@ -53,7 +53,8 @@ class Build:
                 at = text.find("FAILED:")
                 return f"$ {' '.join(cmd)}\n{text[at:at + 5000] if at >= 0 else text[-5000:]}"
             if "warning:" in text:
-                return f"$ {' '.join(cmd)}\nwarnings:\n{text}"
+                at = max(0, text.find("warning:") - 500)
+                return f"$ {' '.join(cmd)}\nwarnings:\n{text[at:at + 5000]}"
         return None
 
     def settings(self, guest):

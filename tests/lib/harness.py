@@ -128,6 +128,7 @@ class Test:
         self.token = token
         self.steps = []
         self.commands = Record(self.dir / "commands.log")
+        self.lines = []
         self.notes = []  # callables: text for a failure report
         self._cleanups = []
         self._serial = 0
@@ -246,6 +247,10 @@ class Test:
             if time.monotonic() > end:
                 raise Failed(f"not within {timeout * SLOW:.0f} s: {what}")
             time.sleep(0.02)
+
+    def report(self, line):
+        """A line for the reader, printed also when the test passes: figures."""
+        self.lines.append(line)
 
     def step(self, name):
         """One of several questions to one set-up: `with t.step("umask"): ...` is counted as a test

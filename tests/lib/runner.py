@@ -124,6 +124,7 @@ def report(case, verdict, totals, prefix):
         if s["status"] == "fail":
             comment(s["text"], "    #   ")
     totals.count(verdict["status"], name, verdict.get("secs", 0), verdict["text"])
+    comment("\n".join(verdict.get("lines", [])))
     if verdict["status"] == "fail":
         comment(verdict["text"])
         for entry in verdict["record"]:

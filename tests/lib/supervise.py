@@ -61,7 +61,7 @@ def run_function(case, directory, token, opts):
             except Exception as e:
                 record.append(f"(note: {e!r})")
     test.finish()
-    verdict = {"status": status, "text": text, "record": record,
+    verdict = {"status": status, "text": text, "record": record, "lines": test.lines,
                "steps": [vars(s) for s in test.steps]}
     with open(os.path.join(directory, "result.json"), "w") as f:
         json.dump(verdict, f)
