@@ -253,18 +253,18 @@ int io_mkdirs(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-static int64_t now_ms(void)
+static int64_t now_ns(void)
 {
 	struct timespec t = { 0 };
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* can't fail for this clock */
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 int io_wait_readable(int fd, int timeout_ms)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
 	int r, left = timeout_ms;
 
 	if (fd < 0)
@@ -274,9 +274,9 @@ int io_wait_readable(int fd, int timeout_ms)
 		if (r < 0 && errno != EINTR)
 			return -errno;
 		if (r < 0 && timeout_ms >= 0) {
-			int64_t rest = end - now_ms();
+			int64_t rest = end - now_ns();
 
-			left = rest > 0 ? (int)rest : 0;
+			left = rest > 0 ? (int)((rest + 999999) / 1000000) : 0; /* never too early */
 		}
 	} while (r < 0);
 	if (r == 0)

@@ -47,6 +47,10 @@ int io_send_fds(int sock, const void *p, size_t n, const int *fds, size_t n_fds)
 	return (size_t)r == n ? 0 : -EIO;
 }
 
+/* musl's CMSG_NXTHDR() compares a size with a pointer difference. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+
 /* Takes the fds out of a received message; returns how many there are. The control buffer has room
  * for IO_FDS_MAX; the kernel closes the ones beyond and says MSG_CTRUNC. */
 static size_t collect_fds(struct msghdr *m, int fds[static IO_FDS_MAX])
@@ -66,6 +70,8 @@ static size_t collect_fds(struct msghdr *m, int fds[static IO_FDS_MAX])
 	}
 	return n;
 }
+
+#pragma GCC diagnostic pop
 
 ssize_t io_recv_fds(int sock, void *p, size_t cap, int *fds, size_t cap_fds, size_t *n_fds)
 {
