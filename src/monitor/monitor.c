@@ -271,7 +271,7 @@ static int watch_vm(struct monitor *m)
 		return r;
 	m->mux_up = true;
 	r = guest_hello(m);
-	if (r == 0)
+	if (r == 0 || r == -EPIPE) /* a VM that is gone already is reported by its own end */
 		r = loop_timer_set(&m->boot_timer, m->plan.boot_timeout_ms);
 	return r;
 }

@@ -75,6 +75,11 @@ int create_load(struct creation *c, struct err *e)
 	c->ctr.dirfd = c->ctr.lock_fd = -1;
 	c->marks = (struct marks){ .fd = -1, .proc = "cor" };
 	c->t_start = mark_now_ns();
+	if (geteuid() != 0)
+		return err_set(
+			e, -EPERM,
+			"root is needed: namespaces, mounts and cgroups of the VM (you are uid %u; try sudo)",
+			(unsigned)geteuid());
 	if (o->preserve_fds > 0)
 		return err_set(e, -EINVAL, "--preserve-fds %llu: descriptors can't cross the border of a VM",
 			       (unsigned long long)o->preserve_fds);
