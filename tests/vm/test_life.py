@@ -2,12 +2,12 @@
 
 import json
 import os
-import re
 import signal
 
 import bundle
 import leak
-from harness import SLOW, case
+import phases
+from harness import case
 
 @case(timeout=180, vm=True, quick=True)
 def test_signals(t):
@@ -223,58 +223,17 @@ def test_guest_panic(t):
     c.delete()
 
 
-def marks_of(c):
-    """Names of phase marks that the state directory holds so far."""
-    try:
-        text = (c.rt.root / c.id / "marks").read_text()
-    except OSError:
-        return []
-    return [line.split(" ", 2)[2] for line in text.splitlines() if line.count(" ") >= 2]
-
-
-@case(timeout=1200, vm=True, only=("cor",), tags=("long",))
-def test_kill_at_every_phase(t):
-    """The whole start, cut at each phase mark: kill -9 of cor, of the monitor, of the VMM, and
-    delete --force; nothing may be left."""
-    first = t.rt.container(bundle.config(["true"]))
-    r = first.run("--timing", timeout=90)
-    t.eq(r.code, 0, r.err)
-    seen = marks_in_timing(r.err + r.out)
-    t.true(len(seen) >= 4, f"--timing names too few marks: {r.err}")
-    whole = max(0.2, r.secs)
-    cuts = [whole * i / 8 for i in range(8)]
-    for victim in ("cor", "tree", "force"):
-        for cut in cuts:
-            with t.step(f"{victim} after {cut:.2f} s"):
-                cut_start(t, victim, cut)
-
-
-def marks_in_timing(text):
-    """The rows of --timing's table: "at ms, took ms, process, phase"."""
-    return [line for line in text.splitlines() if re.match(r"\s+\d+\.\d\s+\d+\.\d\s+\S+", line)]
-
-
-def cut_start(t, victim, cut):
-    """Starts `run`, waits `cut` seconds, ends it in one of three ways, cleans up as an engine would."""
-    c = t.rt.container(bundle.config(["true"]))
-    with open(os.devnull, "r+b") as null:
-        child = t.spawn(t.rt.argv("run", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id, log=c.log), stdin=null,
-                        stdout=null, stderr=null)
-    try:
-        child.wait(cut)
-    except Exception:
-        pass
-    pids = [child.pid] + leak.descendants(child.pid)
-    if victim == "cor":
-        os.kill(child.pid, signal.SIGKILL)
-    elif victim == "tree":
-        for pid in pids[1:2]:
-            os.kill(pid, signal.SIGKILL)
-    t.rt("delete", "--force", c.id)
-    child.wait(20 * SLOW)
-    t.wait(lambda: not any(alive(p) for p in pids), "the end of every process", 10)
-    leak.reap()
-    t.eq(t.rt.states(), [])
+@case(timeout=600, vm=True, only=("cor",))
+def test_kill_at_marks(t):
+    """As cli/phases, with a real machine: its parts die while it boots and runs."""
+    for mark in ("vm-started", "guest-kernel", "boot-modules", "container", "running"):
+        for victim in ("monitor", "vmm"):
+            with t.step(f"{victim} at {mark}"):
+                phases.cut(t, mark, victim)
+    with t.step("cor at guest-kernel"):
+        phases.cut(t, "guest-kernel", "cor")
+    with t.step("delete --force at guest-kernel"):
+        phases.cut(t, "guest-kernel", "force")
 
 
 @case(timeout=120, vm=True, only=("cor",))
