@@ -160,13 +160,15 @@ static int enter_namespaces(const struct msg_ctr *c, struct err *e)
 /* A key with dots or slashes to its file; ".." can't come out of it. */
 static int set_sysctl(const struct msg_kv *kv, struct err *e)
 {
-	scoped_free char *path = str_fmt("/proc/sys/%s", kv->key);
+	scoped_free char *path = NULL;
 	int r;
 
-	if (!path || !kv->value)
-		return err_set(e, path ? -EINVAL : -ENOMEM, "linux.sysctl.%s: %m", kv->key);
-	if (strstr(path, "..") || strlen(kv->key) == 0)
-		return err_set(e, -EINVAL, "linux.sysctl.%s: this is no key", kv->key);
+	if (!kv->key || !*kv->key || strstr(kv->key, "..") || !kv->value)
+		return err_set(e, -EINVAL, "linux.sysctl.%s: this is no key and value",
+			       kv->key ? kv->key : "");
+	path = str_fmt("/proc/sys/%s", kv->key);
+	if (!path)
+		return err_set(e, -ENOMEM, "linux.sysctl.%s: %m", kv->key);
 	/* "net.ipv4.ip_forward"; with a slash in it the dots are part of names (net/ipv4/conf/eth0.1/...). */
 	for (char *p = path + strlen("/proc/sys/"); *p && !strchr(kv->key, '/'); p++)
 		if (*p == '.')

@@ -157,17 +157,17 @@ static int put_unified(int cg, const struct msg_resources *r, struct err *e)
 /* What every container may use whatever the list says, as in runc: nodes may be made, and the
  * default devices work. */
 static const struct bpfdev_rule default_rules[] = {
-	{ true, 'c', -1, -1, BPFDEV_MKNOD },
-	{ true, 'b', -1, -1, BPFDEV_MKNOD },
-	{ true, 'c', 1, 3, 7 },
-	{ true, 'c', 1, 5, 7 },
-	{ true, 'c', 1, 7, 7 },
-	{ true, 'c', 1, 8, 7 },
-	{ true, 'c', 1, 9, 7 },
-	{ true, 'c', 5, 0, 7 },
-	{ true, 'c', 5, 1, 7 },
-	{ true, 'c', 5, 2, 7 },
-	{ true, 'c', 136, -1, 7 },
+	{ -1, -1, BPFDEV_MKNOD, 'c', true },
+	{ -1, -1, BPFDEV_MKNOD, 'b', true },
+	{ 1, 3, 7, 'c', true },
+	{ 1, 5, 7, 'c', true },
+	{ 1, 7, 7, 'c', true },
+	{ 1, 8, 7, 'c', true },
+	{ 1, 9, 7, 'c', true },
+	{ 5, 0, 7, 'c', true },
+	{ 5, 1, 7, 'c', true },
+	{ 5, 2, 7, 'c', true },
+	{ 136, -1, 7, 'c', true },
 };
 
 static int put_devices(int cg, const struct msg_resources *r, int *prog, struct err *e)

@@ -329,7 +329,7 @@ int process_exec(const struct msg_process *p, struct process_image *image, struc
 
 	free(take_ptr(&image->path));
 	r = process_lookup(p, &image->path, e);
-	if (r < 0)
+	if (r < 0 || !image->path)
 		return r;
 	if (p->has_personality && syscall(SYS_personality, (unsigned long)p->personality) < 0)
 		return err_set(e, -errno, "linux.personality: %m");

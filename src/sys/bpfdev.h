@@ -16,10 +16,10 @@
 enum bpfdev_access { BPFDEV_READ = 1, BPFDEV_WRITE = 2, BPFDEV_MKNOD = 4 };
 
 struct bpfdev_rule {
-	bool allow;
-	char type;            /* 'a' = both, 'c', 'b' */
 	int64_t major, minor; /* -1 = any */
 	uint32_t access;      /* bits of enum bpfdev_access */
+	char type;            /* 'a' = both, 'c', 'b' */
+	bool allow;
 };
 
 #define BPFDEV_RULES_MAX 1024

@@ -13,8 +13,6 @@
 #include "box.h"
 #include "sys/cg2.h"
 
-#define NAME "cor-test-agent"
-
 static char tree[64];
 
 static int start(void **state)
@@ -25,8 +23,8 @@ static int start(void **state)
 	host.agent = -1;
 	for (size_t i = 0; i < ARRAY_LEN(roots) && geteuid() == 0; i++) {
 		(void)snprintf(file, sizeof file, "%s/cgroup.controllers", roots[i]);
-		(void)snprintf(tree, sizeof tree, "%s/" NAME, roots[i]);
-		if (access(file, F_OK) == 0 && (mkdir(tree, 0755) == 0 || errno == EEXIST)) {
+		(void)snprintf(tree, sizeof tree, "%s/cor-test-agent-%d", roots[i], (int)getpid());
+		if (access(file, F_OK) == 0 && mkdir(tree, 0755) == 0) {
 			(void)host_start(&host, tree);
 			return 0;
 		}

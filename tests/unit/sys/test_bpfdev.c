@@ -116,8 +116,8 @@ static int compile_and_ask(const struct bpfdev_rule *r, size_t n, const struct a
 static void lists_mean_what_they_say(void **state)
 {
 	static const struct bpfdev_rule rules[] = {
-		{ false, 'a', -1, -1, 7 }, { true, 'c', 1, 3, 7 },    { true, 'c', 136, -1, 3 },
-		{ true, 'b', 8, 0, 1 },    { false, 'c', 136, 9, 2 },
+		{ -1, -1, 7, 'a', false }, { 1, 3, 7, 'c', true },    { 136, -1, 3, 'c', true },
+		{ 8, 0, 1, 'b', true },    { 136, 9, 2, 'c', false },
 	};
 	static const struct {
 		struct ask q;
@@ -170,10 +170,10 @@ static void random_lists_agree(void **state)
 static void odd_rules_are_refused(void **state)
 {
 	static const struct bpfdev_rule odd[] = {
-		{ true, 'p', -1, -1, 7 },
-		{ true, 'c', -2, -1, 7 },
-		{ true, 'c', -1, INT64_C(1) << 32, 7 },
-		{ true, 'c', -1, -1, 8 },
+		{ -1, -1, 7, 'p', true },
+		{ -2, -1, 7, 'c', true },
+		{ -1, INT64_C(1) << 32, 7, 'c', true },
+		{ -1, -1, 8, 'c', true },
 	};
 	struct bpf_insn insns[BPFDEV_INSNS(1)];
 	int prog = -1;
@@ -184,7 +184,15 @@ static void odd_rules_are_refused(void **state)
 	assert_int_equal(bpfdev_attach(-1, odd, BPFDEV_RULES_MAX + 1, &prog), -E2BIG);
 }
 
-/* A cgroup2 directory of ours, or -1. */
+/* Two of this test may run at a time. */
+static const char *own_name(void)
+{
+	static char name[64];
+
+	(void)snprintf(name, sizeof name, "cor-test-bpfdev-%d", (int)getpid());
+	return name;
+}
+
 static int own_cgroup(int *ret_parent)
 {
 	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -195,7 +203,7 @@ static int own_cgroup(int *ret_parent)
 		if (parent < 0)
 			continue;
 		if (faccessat(parent, "cgroup.controllers", F_OK, 0) == 0 &&
-		    cg2_make(parent, "cor-test-bpfdev", &cg) == 0) {
+		    cg2_make(parent, own_name(), &cg) == 0) {
 			*ret_parent = parent;
 			return cg;
 		}
@@ -234,9 +242,9 @@ static int in_cgroup(int cg)
 
 static void kernel_obeys(void **state)
 {
-	static const struct bpfdev_rule zero_only[] = { { false, 'a', -1, -1, 7 },
-							{ true, 'c', 1, 5, BPFDEV_READ } };
-	static const struct bpfdev_rule all[] = { { true, 'a', -1, -1, 7 } };
+	static const struct bpfdev_rule zero_only[] = { { -1, -1, 7, 'a', false },
+							{ 1, 5, BPFDEV_READ, 'c', true } };
+	static const struct bpfdev_rule all[] = { { -1, -1, 7, 'a', true } };
 	int parent = -1, prog = -1, cg, r;
 
 	if (geteuid() != 0) {
@@ -258,7 +266,7 @@ static void kernel_obeys(void **state)
 		close(prog);
 	}
 	close(cg);
-	assert_int_equal(cg2_remove(parent, "cor-test-bpfdev"), 0);
+	assert_int_equal(cg2_remove(parent, own_name()), 0);
 	close(parent);
 	if (r < 0) {
 		print_message("# skipped: this kernel refuses device programs: %s\n", strerror(-r));

@@ -90,6 +90,15 @@ static void trees_are_removed(void **state)
 	assert_int_equal(cg2_remove(t->fd, "d"), -ENOTEMPTY);
 }
 
+/* Two of this test may run at a time. */
+static const char *own_name(void)
+{
+	static char name[64];
+
+	(void)snprintf(name, sizeof name, "cor-test-cg2-%d", (int)getpid());
+	return name;
+}
+
 static int own_cgroup(int *ret_parent)
 {
 	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -100,7 +109,7 @@ static int own_cgroup(int *ret_parent)
 		if (parent < 0)
 			continue;
 		if (faccessat(parent, "cgroup.controllers", F_OK, 0) == 0 &&
-		    cg2_make(parent, "cor-test-cg2", &cg) == 0) {
+		    cg2_make(parent, own_name(), &cg) == 0) {
 			*ret_parent = parent;
 			return cg;
 		}
@@ -157,7 +166,7 @@ static void all_get_the_signal(void **state)
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == sigs[i]);
 	}
 	close(cg);
-	assert_int_equal(cg2_remove(parent, "cor-test-cg2"), 0);
+	assert_int_equal(cg2_remove(parent, own_name()), 0);
 	close(parent);
 }
 
