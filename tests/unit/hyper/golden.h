@@ -12,8 +12,8 @@ static const char *const golden_tcg[] = {
 	"-sandbox",
 	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 	"-machine",
-	"q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,dump-guest-core="
-	"off,mem-merge=off,memory-backend=mem",
+	("q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,dump-guest-core="
+	 "off,mem-merge=off,memory-backend=mem"),
 	"-accel",
 	"tcg,tb-size=64",
 	"-cpu",
