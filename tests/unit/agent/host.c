@@ -94,11 +94,12 @@ static void on_message(struct mux *m, enum msg_type type, uint32_t id, const uin
 		h->ready = true;
 	} else if (type == MSG_A_RESULT) {
 		assert_int_equal(pack_decode(&rec_result, p, n, &mem, &res), 0);
-		assert_true(id < HOST_RESULTS && !h->results[id].got);
-		h->results[id].got = true;
-		h->results[id].code = res.code;
-		(void)snprintf(h->results[id].text, sizeof h->results[id].text, "%s",
-			       res.text ? res.text : "");
+		struct host_result *to = &h->results[id % HOST_RESULTS];
+
+		assert_true(id > 0 && id < h->next_id && !to->got);
+		to->got = true;
+		to->code = res.code;
+		(void)snprintf(to->text, sizeof to->text, "%s", res.text ? res.text : "");
 	} else if (type == MSG_A_EXITED) {
 		assert_true(h->n_exits < HOST_EXITS);
 		assert_int_equal(pack_decode(&rec_exited, p, n, &mem, &h->exits[h->n_exits++]), 0);
@@ -246,7 +247,7 @@ uint32_t host_send(struct host *h, enum msg_type type, const struct pack_rec *re
 {
 	uint32_t id = h->next_id++;
 
-	assert_true(id < HOST_RESULTS);
+	h->results[id % HOST_RESULTS].got = false;
 	assert_int_equal(mux_send(&h->mux, type, id, rec, v), 0);
 	return id;
 }
@@ -264,9 +265,9 @@ const struct host_result *host_answer(struct host *h, uint32_t id)
 {
 	int64_t end = now_ms() + WAIT_MS;
 
-	while (!h->results[id].got)
+	while (!h->results[id % HOST_RESULTS].got)
 		turn(h, end, "an answer");
-	return &h->results[id];
+	return &h->results[id % HOST_RESULTS];
 }
 
 int host_ask(struct host *h, enum msg_type type, const struct pack_rec *rec, const void *v)

@@ -9,7 +9,7 @@
 
 #include "wire/mux.h"
 
-#define HOST_RESULTS 1024
+#define HOST_RESULTS 1024 /* answers kept: a later request's takes an old one's place */
 #define HOST_EXITS   512
 
 struct host_result {
@@ -26,7 +26,7 @@ struct host {
 	char share[64];
 	bool ready, broken, oom;
 	uint32_t next_id;
-	struct host_result results[HOST_RESULTS]; /* by request id */
+	struct host_result results[HOST_RESULTS]; /* by request id, modulo HOST_RESULTS */
 	struct msg_exited exits[HOST_EXITS];      /* in the order of arrival */
 	size_t n_exits;
 	struct arena mem; /* of the last ps and stats */

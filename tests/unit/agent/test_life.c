@@ -234,6 +234,115 @@ static void test_much_output(void **state unused_arg)
 	run_fini(&r);
 }
 
+/* More than the stream's credit and the guest's pipe hold together with the host's pipe left unread: the rest
+ * waits in the guest. */
+#define BLOCKED_BYTES 250000
+
+/* A run whose stdout is a pipe that the test reads when it wants. Returns its read end. */
+static int block_output(struct run *r)
+{
+	int p[2];
+
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	close(r->out);
+	r->out = p[1];
+	return p[0];
+}
+
+static bool gone;
+
+/* Asks until the process is no more; each answer is an event, nothing is slept. */
+static void wait_gone(uint32_t proc)
+{
+	do {
+		gone = signal_proc(proc, 0, false) == -ESRCH;
+	} while (!gone);
+}
+
+/* Reads all of it while the loop runs; returns the number of bytes. */
+static size_t read_all(struct run *r, int fd)
+{
+	static char buf[65536];
+	size_t got = 0;
+	ssize_t n;
+
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	close(r->out); /* the mux has its own */
+	r->out = -1;
+	for (;;) {
+		n = read(fd, buf, sizeof buf);
+		if (n == 0)
+			break;
+		if (n > 0)
+			got += (size_t)n;
+		else
+			assert_int_equal(loop_once(&host.loop, 1000), 0);
+	}
+	close(fd);
+	return got;
+}
+
+/* An exit is told after the output, however long the reader takes. */
+static void test_exit_after_output(void **state unused_arg)
+{
+	char script[64];
+	struct ctr_box b;
+	struct run r;
+	int fd;
+
+	NEED_HOST;
+	(void)snprintf(script, sizeof script, "head -c %d /dev/zero; exit 3", BLOCKED_BYTES);
+	shell_init(&b, script);
+	run_init(&r);
+	fd = block_output(&r);
+	assert_int_equal(host_create(&host, &b.c, &r), 0);
+	assert_int_equal(host_start_ctr(&host, &r), 0);
+	wait_gone(PROC_INIT);
+	assert_int_equal(host.n_exits, 0);
+	assert_int_equal(read_all(&r, fd), BLOCKED_BYTES);
+	host_finish(&host, &r);
+	assert_int_equal(r.status, 3);
+	run_fini(&r);
+}
+
+/* The container's exit is the last word, also when a session's output holds that session's exit back. */
+static void test_container_exit_last(void **state unused_arg)
+{
+	static char *args[8], *env[8];
+	char script[64];
+	const char *const argv[] = { "/bin/sh", "-c", script, NULL };
+	struct msg_process p;
+	struct ctr_box b;
+	struct run r, x;
+	int fd;
+
+	NEED_HOST;
+	shell_init(&b, "echo ready; sleep 1000");
+	run_init(&r);
+	assert_int_equal(host_create(&host, &b.c, &r), 0);
+	assert_int_equal(host_start_ctr(&host, &r), 0);
+	wait_output(&r);
+	(void)snprintf(script, sizeof script, "head -c %d /dev/zero", BLOCKED_BYTES);
+	process_init(&p, args, env, argv);
+	run_init(&x);
+	x.proc = 1;
+	fd = block_output(&x);
+	assert_int_equal(host_exec(&host, &p, &x), 0);
+	wait_gone(1);
+	assert_int_equal(signal_proc(PROC_INIT, SIGKILL, false), 0);
+	wait_gone(PROC_INIT);
+	assert_int_equal(host.n_exits, 0);
+	assert_int_equal(read_all(&x, fd), BLOCKED_BYTES);
+	(void)host_exit(&host, PROC_INIT);
+	assert_int_equal(host.n_exits, 2);
+	assert_int_equal(host.exits[0].proc, 1);
+	assert_int_equal(host.exits[0].code, 0);
+	host_finish(&host, &x);
+	host_finish(&host, &r);
+	run_fini(&x);
+	run_fini(&r);
+}
+
 static void terminal(struct ctr_box *b)
 {
 	b->c.process.terminal = true;
@@ -462,10 +571,23 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, box_start, box_stop)
 	const struct CMUnitTest tests[] = {
-		T(test_hello),       T(test_open_files),   T(test_signal_state),  T(test_exit_codes),
-		T(test_signals),     T(test_created),      T(test_exec),          T(test_stdin),
-		T(test_much_output), T(test_terminal),     T(test_exec_terminal), T(test_hooks),
-		T(test_ps),          T(test_odd_messages), T(test_many),
+		T(test_hello),
+		T(test_open_files),
+		T(test_signal_state),
+		T(test_exit_codes),
+		T(test_signals),
+		T(test_created),
+		T(test_exec),
+		T(test_stdin),
+		T(test_much_output),
+		T(test_exit_after_output),
+		T(test_container_exit_last),
+		T(test_terminal),
+		T(test_exec_terminal),
+		T(test_hooks),
+		T(test_ps),
+		T(test_odd_messages),
+		T(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
