@@ -11,10 +11,15 @@
 static int reopen(int fd, int flags)
 {
 	char path[64];
+	scoped_fd low = -1;
 	int r;
 
 	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	r = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (r < 0 || r > 2)
+		return r < 0 ? -errno : r;
+	low = r; /* 0 to 2 were closed: their numbers must not be taken for stdio */
+	r = fcntl(low, F_DUPFD_CLOEXEC, 3);
 	return r < 0 ? -errno : r;
 }
 

@@ -16,10 +16,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
-
-/* A caller's environment may hold secrets and QEMU or a loader may obey it: the child gets this. */
-static const char *const child_env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-					 "LC_ALL=C", NULL };
+#include "base/str.h"
 
 static void reset_signals(void)
 {
@@ -87,12 +84,8 @@ static void raise_nofile(void)
 	}
 }
 
-static _Noreturn void run_child(const struct hv_child *c, int err_fd)
+static _Noreturn void run_child(const struct hv_child *c, char *const *env, int err_fd)
 {
-	union {
-		const char *const *ro;
-		char *const *rw;
-	} env = { .ro = child_env };
 	int code;
 
 	reset_signals();
@@ -103,7 +96,7 @@ static _Noreturn void run_child(const struct hv_child *c, int err_fd)
 		code = -errno;
 	if (code == 0) {
 		raise_nofile();
-		execve(c->path, c->argv, env.rw);
+		execve(c->path, c->argv, env);
 		code = -errno;
 	}
 	if (write(err_fd, &code, sizeof code) < 0) /* the parent is gone: nobody is left to be told */
@@ -124,13 +117,27 @@ static void reap(pid_t pid)
 		;
 }
 
+/* A caller's environment may hold secrets, and QEMU or a loader may obey it: the child gets this. */
+static int make_env(const struct hv_child *c, struct strv *env)
+{
+	strv_add(env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	strv_add(env, "LC_ALL=C");
+	if (c->preload)
+		strv_addf(env, "LD_PRELOAD=%s", c->preload);
+	return strv_check(env);
+}
+
 int hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret_pidfd, struct err *e)
 {
 	scoped_fd rd = -1, wr = -1, pidfd = -1;
+	scoped_strv
+	env = { 0 };
 	int p[2], code = 0;
 	ssize_t n;
 	pid_t pid;
 
+	if (make_env(c, &env) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return err_set(e, -errno, "pipe: %m");
 	rd = p[0];
@@ -140,7 +147,7 @@ int hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret_pidfd, str
 		return err_set(e, -errno, "can't start a process for the hypervisor: %m");
 	if (pid == 0) {
 		(void)close(take_fd(&rd)); /* or the child would keep its parent's end of the pipe alive */
-		run_child(c, wr);
+		run_child(c, env.p, wr);
 	}
 	(void)close(take_fd(&wr));
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);

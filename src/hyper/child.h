@@ -16,6 +16,7 @@ struct hv_child {
 	const char *path;   /* executable, no PATH look-up */
 	const char *remedy; /* what to do if it is missing; for the error text */
 	char *const *argv;
+	const char *preload;   /* LD_PRELOAD of the child, NULL = none */
 	int fds[HV_CHILD_FDS]; /* fds[i] becomes the child's fd i */
 	size_t n_fds;          /* at least 3 */
 };

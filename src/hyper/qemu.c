@@ -72,7 +72,8 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 {
 	struct hv_child c = { .path = cfg->hypervisor_path,
 			      .remedy = "install QEMU (Debian: apt install qemu-system-x86), or set "
-					"vm.hypervisor.path to where it is",
+					"qemu.path in cor.conf",
+			      .preload = cfg->hypervisor_preload,
 			      .n_fds = QEMU_FD_N };
 	scoped_strv
 	args = { 0 };

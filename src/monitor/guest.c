@@ -98,9 +98,10 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 	loop_timer_del(&m->boot_timer);
 	/* The guest's clock starts with its kernel: its own times are laid on ours at this moment. */
 	if (msg->boot_ns <= msg->ready_ns && msg->ready_ns <= now) {
-		m->guest_epoch_ns = now - msg->ready_ns;
+		/* A starved emulator's clock jumps: the guest did not boot before its VM was started. */
+		m->guest_epoch_ns = num_max(m->vm_started_ns, now - msg->ready_ns);
 		mark_put_at(&m->marks, "guest-kernel", m->guest_epoch_ns);
-		mark_put_at(&m->marks, "agent-main", m->guest_epoch_ns + msg->boot_ns);
+		mark_put_at(&m->marks, "agent-main", num_min(now, m->guest_epoch_ns + msg->boot_ns));
 	}
 	mark_put_at(&m->marks, "agent-ready", now);
 	guest_try_create(m);

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/num.h"
 #include "monitor/priv.h"
 
 #define EXIT_VM_DIED 255 /* the VM ended by itself, e.g. a guest kernel panic */
@@ -95,26 +96,51 @@ void monitor_exited(struct monitor *m, const struct msg_exited *end)
 	monitor_check_end(m);
 }
 
-/* The last lines of the console and of the hypervisor, for the error's text. */
+/* Where to begin quoting: a panic says why in its first line, and registers follow for pages; else the
+ * last max bytes, from the beginning of a line. */
+static const char *quote_from(const struct str *all, size_t max)
+{
+	static const char panic[] = "Kernel panic";
+	const char *p = all->p + (all->len > max ? all->len - max : 0), *line;
+	const char *hit = memmem(all->p, all->len, panic, sizeof panic - 1);
+
+	if (hit) {
+		while (hit > all->p && hit[-1] != '\n')
+			hit--;
+		return hit;
+	}
+	if (p == all->p)
+		return p;
+	line = memchr(p, '\n', (size_t)(all->p + all->len - p));
+	return line ? line + 1 : p;
+}
+
+/* Lines of the console or of the hypervisor for an error's text, each escaped. */
 static void add_tail(const struct ring *r, const char *title, size_t max, struct str *to)
 {
 	scoped_str
 	all = { 0 };
 	struct iovec iov[2];
-	size_t from;
+	const char *p, *end, *line;
 	int n;
 
 	if (r->len == 0)
 		return;
 	n = ring_peek(r, iov);
 	for (int i = 0; i < n; i++)
-		str_add_escaped(&all, iov[i].iov_base, iov[i].iov_len);
+		str_addn(&all, iov[i].iov_base, iov[i].iov_len);
 	if (str_check(&all) < 0)
 		return;
-	from = all.len > max ? all.len - max : 0;
-	while (from > 0 && from < all.len && all.p[from - 1] != '\n')
-		from++;
-	str_addf(to, "\n%s:\n%s", title, all.p + from);
+	p = quote_from(&all, max);
+	end = p + num_min((size_t)(all.p + all.len - p), max);
+	str_addf(to, "\n%s:", title);
+	for (; p < end; p = line + 1) {
+		line = memchr(p, '\n', (size_t)(end - p));
+		if (!line)
+			line = end;
+		str_add(to, "\n  ");
+		str_add_escaped(to, p, (size_t)(line - p) - (line > p && line[-1] == '\r'));
+	}
 }
 
 void monitor_failed(struct monitor *m, const struct err *why)
@@ -181,7 +207,7 @@ static void on_vm_end(struct source *s, uint32_t events)
 		return;
 	}
 	m->hv->ops->why(m->hv, status, &why);
-	(void)err_set(&e, -EIO, "the virtual machine ended: %s", str_check(&why) == 0 && why.p ? why.p : "?");
+	(void)err_set(&e, -EIO, "%s", str_check(&why) == 0 && why.p ? why.p : "the virtual machine ended");
 	monitor_failed(m, &e);
 	if (WIFSIGNALED(status))
 		m->exit_code = 128 + WTERMSIG(status);
@@ -348,6 +374,9 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 		keep_error(m, e);
 	mark_put(&m->marks, "vm-gone");
 	monitor_phase(m, LIFE_STOPPED);
+	/* Nobody waits for the answer of a create any more: the log is where callers look. */
+	if (failed && m->sync_fd < 0)
+		log_error("container %s: %s", m->plan.id, e->msg);
 	if (failed && m->sync_fd >= 0)
 		may_fail(ctl_send_result(m->sync_fd, MSG_S_FAILED, e->code, e->msg)); /* nobody may listen */
 	scope_close(&m->sync_fd);

@@ -51,6 +51,7 @@ struct monitor {
 	struct mux mux;
 	bool mux_up;
 	uint64_t nonce;
+	uint64_t vm_started_ns;
 	uint64_t guest_epoch_ns; /* our clock when the guest's boot clock was 0; 0 = unknown */
 	struct source sync_src, vm_src, console_src, log_src, signal_src, listen_src;
 	int signal_fd, listen_fd;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "monitor/priv.h"
+#include "sys/mnt.h"
 #include "sys/ns.h"
 #include "sys/proc.h"
 #include "sys/selinux.h"
@@ -30,6 +31,8 @@ static int read_plan(struct monitor *m, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "start plan: %m (cor and cor-monitor must come from one build)");
 	(void)close(PLAN_FD_PLAN);
+	log_setup("cor-monitor", LOG_LVL_WARN);
+	log_to_fd(PLAN_FD_LOG, m->plan.log && m->plan.log_json, false);
 	if (m->plan.marks)
 		m->marks_fd = openat(m->state_fd, "marks", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	m->marks = (struct marks){ .fd = m->marks_fd, .proc = "monitor" };
@@ -107,6 +110,45 @@ static void describe_share(const struct monitor *m, struct share *s, struct shar
 	}
 }
 
+/* True if an earlier mount covers the place: then it is not in the root file system. */
+static bool is_covered(const struct msg_ctr *c, size_t i)
+{
+	const char *dest = c->mounts.p[i].dest;
+
+	for (size_t k = 0; k < i; k++) {
+		size_t n = strlen(c->mounts.p[k].dest);
+
+		if (strncmp(dest, c->mounts.p[k].dest, n) == 0 && (dest[n] == '/' || dest[n] == 0))
+			return true;
+	}
+	return false;
+}
+
+/* The guest makes missing mount points itself, but in a read-only root it can't: then it is done here,
+ * before the root is shared, as runc does before it remounts. A root that really can't be written is
+ * left as it is: the guest says what is missing. */
+static int make_mount_points(struct monitor *m, struct err *e)
+{
+	const struct msg_ctr *c = &m->plan.ctr;
+	scoped_fd root = -1;
+
+	if (!m->plan.root_readonly)
+		return 0;
+	root = open(m->plan.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return err_set(e, -errno, "root %s: %m", m->plan.root);
+	for (size_t i = 0; i < c->mounts.n; i++) {
+		scoped_free char *real = NULL;
+		scoped_fd at = -1;
+
+		if (!is_covered(c, i))
+			may_fail(mnt_place(root, c->mounts.p[i].dest,
+					   c->mounts.p[i].is_file ? MNT_WANT_FILE : MNT_WANT_DIR, &at,
+					   &real));
+	}
+	return 0;
+}
+
 static int assemble_share(struct monitor *m, struct err *e)
 {
 	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
@@ -150,7 +192,8 @@ static int start_vm(struct monitor *m, struct err *e)
 	r = hv_start(m->hv, &m->plan.vm, e);
 	if (r < 0)
 		return r;
-	mark_put(&m->marks, "vm-started");
+	m->vm_started_ns = mark_now_ns();
+	mark_put_at(&m->marks, "vm-started", m->vm_started_ns);
 	return note_vm(m, e);
 }
 
@@ -181,6 +224,7 @@ static const struct {
 	{ "cgroup", join_cgroup },
 	{ "oom score", set_oom_score },
 	{ "namespaces", enter_namespaces },
+	{ "mount points", make_mount_points },
 	{ "share", assemble_share },
 	{ "stdio", take_stdio }, /* before the VM, whose inherited fds must not hold the caller's pipes */
 	{ "vm", start_vm },

@@ -168,6 +168,7 @@ static int make_plan(struct creation *c, struct err *e)
 		.id = c->ctr.id,
 		.bundle = c->bundle,
 		.state_dir = c->ctr.dir,
+		.libexecdir = c->cli->env->libexecdir,
 		.console_socket = c->cli->create.console_socket,
 		.pty_given = c->pty_slave >= 0,
 		.foreground = c->foreground,
@@ -237,14 +238,18 @@ static int make_cgroup(struct creation *c, struct err *e)
 
 static int start_monitor(struct creation *c, struct err *e)
 {
+	const struct cli_global *g = &c->cli->global;
+	scoped_fd log = g->log ? open(g->log, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
 	scoped_strv
 	procs = { 0 };
 	char *path;
 	int r;
 
+	c->plan.log = log >= 0;
+	c->plan.log_json = g->log_format == 1;
 	r = spawn_monitor_path(c->cli->env->libexecdir, &c->mem, &path, e);
 	if (r == 0)
-		r = spawn_fork(&c->ctr, path, c->pty_slave, &c->monitor, e);
+		r = spawn_fork(&c->ctr, path, c->pty_slave, log, &c->monitor, e);
 	if (r < 0)
 		return r;
 	cgroup_procs(&c->cgroup, &procs);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "sys/proc.h"
 
@@ -307,6 +308,11 @@ int ctr_read_cgroup(struct ctr *c, struct cgroup *ret, struct err *e)
 	}
 	if (r == 0)
 		r = cgroup_decode(&lines, ret);
+	if (r == -EBADMSG) {
+		/* Damaged from outside: writing replaces the file as a whole. Deleting must go on. */
+		log_warn("%s/cgroup is damaged: a cgroup of container %s may be left", c->dir, c->id);
+		return 0;
+	}
 	return r < 0 ? err_set(e, r, "%s/cgroup: %m", c->dir) : 0;
 }
 

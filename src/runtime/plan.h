@@ -18,6 +18,7 @@ struct plan_in {
 	const char *bundle;         /* absolute, resolved */
 	const char *state_dir;      /* absolute */
 	const char *console_socket; /* or NULL */
+	const char *libexecdir;     /* where our own helpers are */
 	bool pty_given, foreground, marks;
 };
 

@@ -8,6 +8,7 @@
 #include "hyper/cmdline.h"
 #include "hyper/hyper.h"
 #include "runtime/plan.h"
+#include "runtime/spawn.h"
 
 #define KVM_DEVICE   "/dev/kvm"
 #define KVM_PROBE_MS 200
@@ -125,6 +126,9 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	if (r < 0)
 		return r;
 	choose_size(in, ret);
+	/* Newer QEMUs do without it, and a sanitizer build has none: its absence is no error. */
+	if (spawn_find(in->libexecdir, "cor-qemu-9p.so", a, &ret->hypervisor_preload) < 0)
+		ret->hypervisor_preload = NULL;
 	ret->kernel = arena_str(a, s->kernel);
 	ret->initrd = arena_str(a, s->initrd);
 	ret->share = arena_fmt(a, "%s/share", in->state_dir);

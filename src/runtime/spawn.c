@@ -16,33 +16,38 @@
 #include "base/io.h"
 #include "wire/ctl.h"
 
-int spawn_monitor_path(const char *libexecdir, struct arena *a, char **ret, struct err *e)
+int spawn_find(const char *libexecdir, const char *name, struct arena *a, char **ret)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	char *slash;
 
 	if (n > 0) {
 		self[n] = 0;
-		slash = strrchr(self, '/');
-		*slash = 0;
-		*ret = arena_fmt(a, "%s/cor-monitor", self);
-		if (*ret && access(*ret, X_OK) == 0)
+		*strrchr(self, '/') = 0; /* the kernel gives an absolute path */
+		*ret = arena_fmt(a, "%s/%s", self, name);
+		if (*ret && access(*ret, R_OK) == 0)
 			return 0;
 	}
-	*ret = arena_fmt(a, "%s/cor-monitor", libexecdir);
+	*ret = arena_fmt(a, "%s/%s", libexecdir, name);
 	if (!*ret)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (access(*ret, X_OK) < 0)
-		return err_set(e, -errno, "%s: %m (is Cor installed completely? ninja install)", *ret);
-	return 0;
+		return -ENOMEM;
+	return access(*ret, R_OK) < 0 ? -errno : 0;
 }
 
-/* Puts the three fds to their places. They are moved out of the way first, so that none is overwritten
- * before it was copied. */
-static int place_fds(int plan, int sync, int state)
+int spawn_monitor_path(const char *libexecdir, struct arena *a, char **ret, struct err *e)
 {
-	int fds[PLAN_FD_N - PLAN_FD_PLAN] = { plan, sync, state };
+	int r = spawn_find(libexecdir, "cor-monitor", a, ret);
+
+	return r < 0 ? err_set(e, r, "%s/cor-monitor: %m (is Cor installed completely? ninja install)",
+			       libexecdir)
+		     : 0;
+}
+
+/* Puts the fds to their places. They are moved out of the way first, so that none is overwritten
+ * before it was copied. */
+static int place_fds(int plan, int sync, int state, int log)
+{
+	int fds[PLAN_FD_N - PLAN_FD_PLAN] = { plan, sync, state, log };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		fds[i] = fcntl(fds[i], F_DUPFD, PLAN_FD_N);
@@ -67,7 +72,7 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int sync)
+static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int log_fd, int sync)
 {
 	char name[] = "cor-monitor", *argv[] = { name, NULL, NULL };
 	char *const env[] = { NULL };
@@ -82,7 +87,9 @@ static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int s
 	if (stdin_fd >= 0 && dup2(stdin_fd, 0) < 0)
 		_exit(1);
 	reset_signals();
-	r = place_fds(msg.fds[0], sync, c->dirfd);
+	if (log_fd < 0)
+		log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	r = place_fds(msg.fds[0], sync, c->dirfd, log_fd);
 	if (r == 0) {
 		(void)execve(path, argv, env);
 		r = -errno;
@@ -92,7 +99,8 @@ static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int s
 	_exit(1);
 }
 
-int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, struct spawned *ret, struct err *e)
+int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd, struct spawned *ret,
+	       struct err *e)
 {
 	int pair[2];
 	pid_t pid;
@@ -103,7 +111,7 @@ int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, struct spa
 	pid = fork();
 	if (pid == 0) {
 		(void)close(pair[0]);
-		child(c, monitor_path, stdin_fd, pair[1]);
+		child(c, monitor_path, stdin_fd, log_fd, pair[1]);
 	}
 	(void)close(pair[1]);
 	if (pid < 0) {

@@ -10,13 +10,16 @@ struct spawned {
 	int sync;  /* the start's socket; -1 */
 };
 
+/* Path of a file that comes with Cor: beside the running program (a build tree), else in libexecdir; in
+ * `a`. -ENOENT. */
+int must_check spawn_find(const char *libexecdir, const char *name, struct arena *a, char **ret);
 /* Path of cor-monitor: beside the running program (a build tree), else in libexecdir. In `a`. */
 int must_check spawn_monitor_path(const char *libexecdir, struct arena *a, char **ret, struct err *e);
 
 /* Forks the process that becomes the monitor; it waits for spawn_go(). stdin_fd: what becomes its fd 0
- * (fds 1 and 2 stay ours), -1 = ours. */
-int must_check spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, struct spawned *ret,
-			  struct err *e);
+ * (fds 1 and 2 stay ours), -1 = ours. log_fd: the log file, -1 = none. */
+int must_check spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd,
+			  struct spawned *ret, struct err *e);
 /* Hands it the plan. */
 int must_check spawn_go(const struct spawned *s, const struct mon_plan *plan, struct err *e);
 /* Waits for a message of this type; MSG_S_FAILED becomes the error it carries. */

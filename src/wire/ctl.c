@@ -48,6 +48,10 @@ int ctl_recv(int sock, struct ctl_msg *m)
 	for (size_t i = 0; i < CTL_FDS; i++)
 		m->fds[i] = -1;
 	n = io_recv_fds(sock, packet, sizeof packet, m->fds, CTL_FDS, &m->n_fds);
+	/* A peer that closes with something of ours unread makes this error come first, once; what it
+	 * said before (why it failed) is still there. */
+	if (n == -ECONNRESET)
+		n = io_recv_fds(sock, packet, sizeof packet, m->fds, CTL_FDS, &m->n_fds);
 	if (n <= 0)
 		return (int)n;
 	if (n < 4) {

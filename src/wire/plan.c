@@ -16,6 +16,7 @@
 static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_U32, hypervisor, 0),
 	F(vmcfg, PACK_STR, hypervisor_path, LIM_PATH),
+	F(vmcfg, PACK_STR, hypervisor_preload, LIM_PATH),
 	F(vmcfg, PACK_STRS, hypervisor_params, 1024),
 	F(vmcfg, PACK_BOOL, kvm, 0),
 	F(vmcfg, PACK_STR, kernel, LIM_PATH),
@@ -57,6 +58,8 @@ static const struct pack_field mon_plan_fields[] = {
 	F(mon_plan, PACK_STR, console_socket, LIM_PATH),
 	F(mon_plan, PACK_BOOL, pty_given, 0),
 	F(mon_plan, PACK_BOOL, foreground, 0),
+	F(mon_plan, PACK_BOOL, log, 0),
+	F(mon_plan, PACK_BOOL, log_json, 0),
 	F(mon_plan, PACK_BOOL, marks, 0),
 	F(mon_plan, PACK_U32, boot_timeout_ms, 0),
 	FR(mon_plan, PACK_REC, vm, 0, rec_vmcfg),

@@ -11,6 +11,7 @@ enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
+	char *hypervisor_preload; /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu9p.c) */
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
 	bool kvm;                           /* KVM passed its probe; else software emulation */
 	char *kernel;                       /* uncompressed ELF */
@@ -51,6 +52,7 @@ struct mon_plan {
 	char *console_socket;     /* path, or NULL */
 	bool pty_given;           /* fd 0 is a pty slave made by the caller */
 	bool foreground;          /* the sync socket's end kills the container */
+	bool log, log_json;       /* PLAN_FD_LOG is the caller's log file; else /dev/null */
 	bool marks;               /* write phase marks to state_dir/marks */
 	uint32_t boot_timeout_ms; /* from the VM's start to the agent's first answer */
 	struct vmcfg vm;
@@ -60,6 +62,6 @@ struct mon_plan {
 extern const struct pack_rec rec_mon_plan, rec_vmcfg;
 
 /* Fds that the monitor finds open, beside stdio. */
-enum plan_fd { PLAN_FD_PLAN = 3, PLAN_FD_SYNC, PLAN_FD_STATE, PLAN_FD_N };
+enum plan_fd { PLAN_FD_PLAN = 3, PLAN_FD_SYNC, PLAN_FD_STATE, PLAN_FD_LOG, PLAN_FD_N };
 
 #endif
