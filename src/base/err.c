@@ -83,6 +83,9 @@ int err_import(struct err *e, int code, const char *text, size_t n)
 	while (in < n && text[in]) {
 		size_t len = str_utf8_len(text + in, n - in);
 
+		if (text[in] == '\n' && n - in > 2 && text[in + 1] == ' ' && text[in + 2] == ' ')
+			len = 1;
+
 		if (out + (len ? len : 1) > sizeof(e->msg) - 1)
 			break;
 		if (len)

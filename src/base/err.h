@@ -27,7 +27,8 @@ int err_set(struct err *e, int code, const char *fmt, ...) printf_like(3, 4);
 int err_wrap(struct err *e, const char *fmt, ...) printf_like(2, 3);
 
 /* Copies text that another process or the guest sent: `n` bytes, not NUL-terminated, control
- * characters and invalid UTF-8 are replaced by '?'; a NUL ends it. A code that is not a negative errno
+ * characters and invalid UTF-8 are replaced by '?'; a NUL ends it. A line break is kept only
+ * if two blanks follow, so that no line can pose as another's message. A code that is not a negative errno
  * becomes -EIO. */
 int err_import(struct err *e, int code, const char *text, size_t n);
 

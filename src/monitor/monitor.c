@@ -133,12 +133,12 @@ static void add_tail(const struct ring *r, const char *title, size_t max, struct
 		return;
 	p = quote_from(&all, max);
 	end = p + num_min((size_t)(all.p + all.len - p), max);
-	str_addf(to, "\n%s:", title);
+	str_addf(to, "\n  %s:", title);
 	for (; p < end; p = line + 1) {
 		line = memchr(p, '\n', (size_t)(end - p));
 		if (!line)
 			line = end;
-		str_add(to, "\n  ");
+		str_add(to, "\n    ");
 		str_add_escaped(to, p, (size_t)(line - p) - (line > p && line[-1] == '\r'));
 	}
 }

@@ -75,6 +75,10 @@ static void test_import(void **state)
 	assert_int_equal(err_import(&e, -ENOENT, hostile, sizeof(hostile)), -ENOENT);
 	assert_string_equal(e.msg, "a?[31mb??c\xc3\xa4?z");
 
+	/* a continued line stays one; a line that could pose as a message of its own does not */
+	assert_int_equal(err_import(&e, -EIO, "a\n  b\nc\n d\n  ", 13), -EIO);
+	assert_string_equal(e.msg, "a\n  b?c? d\n  ");
+
 	/* a text of more than there is room for is not cut inside a character */
 	for (size_t i = 0; i + 3 <= sizeof(big); i += 3)
 		memcpy(big + i, "\xe6\x97\xa5", 3);
