@@ -144,6 +144,15 @@ void boot_load_on_demand(const char *name)
 			load_line(line + len);
 }
 
+int boot_extra_sysfs(struct err *e)
+{
+	if (mkdir(BOOT_SYSFS_DIR, 0755) < 0)
+		return errno == EEXIST ? 0 : err_set(e, -errno, "make " BOOT_SYSFS_DIR ": %m");
+	if (mount("sysfs", BOOT_SYSFS_DIR, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return err_set(e, -errno, "mount " BOOT_SYSFS_DIR ": %m");
+	return 0;
+}
+
 uint64_t boot_now_ns(void)
 {
 	struct timespec t;

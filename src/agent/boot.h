@@ -10,6 +10,7 @@
 struct boot_times;
 
 #define BOOT_SHARE_DIR "/run/cor/share"
+#define BOOT_SYSFS_DIR "/run/cor/sys" /* a sysfs with nothing mounted below it; see boot_extra_sysfs() */
 
 /* Kernel file systems, cgroup tree (*ret_cgroup), modules, loopback interface. stdio is the console. */
 int must_check boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e);
@@ -18,6 +19,9 @@ int must_check boot_open_channel(int *ret_fd, struct err *e);
 /* Loads the modules that are listed for `name` (a file system, a device) in the initramfs, if any. A
  * failure is logged: what needs them says so itself. */
 void boot_load_on_demand(const char *name);
+/* Mounts BOOT_SYSFS_DIR, once: what a container in a user namespace gets as /sys, for it can neither
+ * mount one nor take the guest's without the cgroup tree below it. */
+int must_check boot_extra_sysfs(struct err *e);
 /* CLOCK_BOOTTIME in ns. */
 uint64_t boot_now_ns(void);
 /* Writes everything back and ends the machine. Returns only if the kernel refuses. */

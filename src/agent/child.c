@@ -137,6 +137,12 @@ static int enter_namespaces(const struct msg_ctr *c, struct err *e)
 {
 	int r;
 
+	/* Before the change of user, which closes our own files in /proc to us. */
+	if (c->namespaces & CLONE_NEWTIME) {
+		r = set_time_offsets(c, e);
+		if (r < 0)
+			return r;
+	}
 	if (c->namespaces & CLONE_NEWUSER) {
 		r = become_ns_root(e);
 		if (r < 0)
@@ -145,11 +151,6 @@ static int enter_namespaces(const struct msg_ctr *c, struct err *e)
 	/* Here and not at clone: its root is the cgroup of who makes it. */
 	if (c->namespaces & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
 		return err_set(e, -errno, "linux.namespaces: cgroup: %m");
-	if (c->namespaces & CLONE_NEWTIME) {
-		r = set_time_offsets(c, e);
-		if (r < 0)
-			return r;
-	}
 	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return err_set(e, -errno, "hostname %s: %m", c->hostname);
 	if (c->domainname && setdomainname(c->domainname, strlen(c->domainname)) < 0)

@@ -155,9 +155,12 @@ int ctr_create(struct agent *a, uint32_t request, const struct msg_ctr *m, struc
 		.exists = true, .namespaces = m->namespaces, .cg = -1, .device_prog = -1, .oom_fd = -1
 	};
 	a->ctr_count++;
-	if (!a->conf.is_test)
+	if (!a->conf.is_test) {
 		load_modules(m);
-	r = make_cgroup(a, &m->resources, e);
+		r = m->namespaces & CLONE_NEWUSER ? boot_extra_sysfs(e) : 0;
+	}
+	if (r == 0)
+		r = make_cgroup(a, &m->resources, e);
 	if (r == 0)
 		r = proc_spawn(a, &s, e);
 	if (r < 0)

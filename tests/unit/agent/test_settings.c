@@ -568,6 +568,7 @@ static void test_user_namespace(void **state unused_arg)
 		assert_int_equal(chown(host_path(&host, dirs[i]), 200000, 200000), 0);
 	shell_init(&b, "echo ready; id -u; cat /proc/self/uid_map; touch /tmp/mine; stat -c %u /tmp/mine; "
 		       "echo x >/dev/null && echo null; hostname; exec sleep 1000");
+	clock_shift(&b);
 	b.c.namespaces |= CLONE_NEWUSER;
 	b.c.uid_map.p = b.c.gid_map.p = NULL;
 	b.c.uid_map.p = map;
