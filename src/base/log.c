@@ -1,7 +1,8 @@
 /* log.c - where messages go (log.h).
  *
  * Called by mains, the monitor and the agent. Trusts its format strings, not the arguments' bytes:
- * control characters are escaped, a message is always one line and valid JSON text.
+ * control characters are escaped; a message is one line and valid JSON text in the log file, and on
+ * stderr has at most indented lines behind its first.
  * Never: fails, allocates more than the message, or changes errno. */
 #include "base/log.h"
 
@@ -105,7 +106,14 @@ static void put_stderr(enum log_level level, const char *text)
 	s = { 0 };
 
 	str_addf(&s, "%s: %s", log_state.tag, levels[level].prefix);
-	str_add_escaped(&s, text, strlen(text));
+	/* A line break is kept where the next line is indented: it can't pose as a message of its own. */
+	for (const char *line = text, *end; *line; line = end) {
+		end = strstr(line, "\n  ");
+		end = end ? end : line + strlen(line);
+		if (line > text)
+			str_addc(&s, '\n');
+		str_add_escaped(&s, line + (line > text), (size_t)(end - line) - (line > text));
+	}
 	str_addc(&s, '\n');
 	put(STDERR_FILENO, &s);
 }
