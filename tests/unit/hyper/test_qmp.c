@@ -38,6 +38,7 @@ static const struct {
 	  QMP_RETURN, "", false, 0 },
 	{ "{\"error\": {\"more\": {\"desc\": \"deep\"}, \"desc\": \"right\"}}", QMP_ERROR, "right", false,
 	  0 },
+	{ "{\"error\": {}, \"x\": {\"desc\": \"other\"}}", QMP_ERROR, "", false, 0 },
 	{ "{\"error\": \"flat\", \"x\": {\"desc\": \"other\"}}", QMP_ERROR, "", false, 0 },
 	{ "{\"error\": {\"desc\": \"\\u001b[31m\\n\\tred\\\\ \xc3\xa9\"}}", QMP_ERROR, "?[31m  red\\ ??",
 	  false, 0 },
