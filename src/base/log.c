@@ -107,12 +107,13 @@ static void put_stderr(enum log_level level, const char *text)
 
 	str_addf(&s, "%s: %s", log_state.tag, levels[level].prefix);
 	/* A line break is kept where the next line is indented: it can't pose as a message of its own. */
-	for (const char *line = text, *end; *line; line = end) {
-		end = strstr(line, "\n  ");
-		end = end ? end : line + strlen(line);
-		if (line > text)
+	for (const char *line = text, *next; line; line = next) {
+		next = strstr(line, "\n  ");
+		str_add_escaped(&s, line, next ? (size_t)(next - line) : strlen(line));
+		if (next) {
 			str_addc(&s, '\n');
-		str_add_escaped(&s, line + (line > text), (size_t)(end - line) - (line > text));
+			next++;
+		}
 	}
 	str_addc(&s, '\n');
 	put(STDERR_FILENO, &s);

@@ -60,13 +60,13 @@ static void test_stderr(void **state)
 	errno = EPERM;
 	log_error("e %d: %m", 1);
 	log_warn("w\x1b[2J\nx");
-	log_info("i");
+	log_info("i\n  more\n    and more\nnot");
 	log_debug("d");
 	assert_int_equal(errno, EPERM);
 	text = written(s);
 	assert_string_equal(text, "prog: e 1: Operation not permitted\n"
 				  "prog: warning: w\\x1b[2J\\x0ax\n"
-				  "prog: i\n"
+				  "prog: i\n  more\n    and more\\x0anot\n"
 				  "prog: debug: d\n");
 }
 
