@@ -117,9 +117,12 @@ static int check_ctr(const struct msg_ctr *m, struct err *e)
 /* File systems and devices may need modules that the guest doesn't load at its start. */
 static void load_modules(const struct msg_ctr *m)
 {
-	for (size_t i = 0; i < m->mounts.n; i++)
-		if (m->mounts.p[i].kind == MOUNT_FS && m->mounts.p[i].type)
-			boot_load_on_demand(m->mounts.p[i].type);
+	for (size_t i = 0; i < m->mounts.n; i++) {
+		const char *type = m->mounts.p[i].kind == MOUNT_FS ? m->mounts.p[i].type : NULL;
+
+		if (type)
+			boot_load_on_demand(str_eq(type, "fusectl") ? "fuse" : type);
+	}
 	for (size_t i = 0; i < m->devices.n; i++) {
 		const char *slash = m->devices.p[i].path ? strrchr(m->devices.p[i].path, '/') : NULL;
 
