@@ -120,7 +120,7 @@ def check_includes(top):
 CHECKS = (
     ("clang-format", check_format),
     ("shellcheck", tool_check(shell_files, ["shellcheck"], "shellcheck")),
-    ("codespell", tool_check(text_files, ["codespell", "-L", "inh,crate,te,fo,ot,nd,ans,childs"], "codespell")),
+    ("codespell", tool_check(text_files, ["codespell", "-L", "inh,crate,te,fo,ot,nd,ans,childs,memroy"], "codespell")),
     ("python syntax", check_python),
     ("sizes of files and functions", check_sizes),
     ("opening comments", check_opening),
