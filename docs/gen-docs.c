@@ -108,8 +108,7 @@ static void bash_values(struct str *to)
 	} kinds[] = { { "DIR", "_filedir -d" }, { "FILE", "_filedir" }, { "SOCKET", "_filedir" } };
 
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		scoped_strv
-		names = { 0 };
+		scoped_strv names = { 0 };
 
 		options_with(&names, &cli_global_opts, kinds[k].arg);
 		for (size_t i = 0; i < cli_n_verbs; i++)
@@ -206,10 +205,8 @@ static int generate(const char *from, const char *output)
 {
 	scoped_fd out = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	scoped_free char *text = NULL;
-	scoped_strv
-	lines = { 0 };
-	scoped_str
-	s = { 0 };
+	scoped_strv lines = { 0 };
+	scoped_str s = { 0 };
 	size_t n = 0;
 	int r = out < 0 ? -errno : io_read_file_at(AT_FDCWD, from, 1 << 20, &text, &n);
 

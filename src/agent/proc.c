@@ -256,8 +256,7 @@ static pid_t clone_child(struct agent *a, const struct proc_spawn *s)
 static int write_map(pid_t pid, const char *file, const struct msg_idmap *map, size_t n)
 {
 	scoped_free char *path = str_fmt("/proc/%d/%s", (int)pid, file);
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	int r;
 
 	for (size_t i = 0; i < n; i++)

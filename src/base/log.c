@@ -102,8 +102,7 @@ static void put(int fd, const struct str *s)
 
 static void put_stderr(enum log_level level, const char *text)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_addf(&s, "%s: %s", log_state.tag, levels[level].prefix);
 	/* A line break is kept where the next line is indented: it can't pose as a message of its own. */
@@ -121,8 +120,7 @@ static void put_stderr(enum log_level level, const char *text)
 
 static void put_file(enum log_level level, const char *text)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	if (log_state.json) {
 		str_addf(&s, "{\"level\":\"%s\",\"msg\":", levels[level].name);

@@ -97,10 +97,8 @@ void opt_add_quoted(struct str *to, const char *text)
 int opt_unknown(const struct opt_target *t, const char *what, const char *name, struct err *e)
 {
 	const struct opt *near = opt_nearest(&t->table, name);
-	scoped_str
-	s = { 0 };
-	scoped_str
-	full = { 0 };
+	scoped_str s = { 0 };
+	scoped_str full = { 0 };
 
 	str_add(&full, t->prefix);
 	str_add(&full, name);
@@ -278,8 +276,7 @@ static void add_where(struct str *to, const struct opt_target *t, const struct o
 static int bad_value(const struct opt_target *t, const struct opt *o, const char *value, int code,
 		     struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	if (code == -ENOMEM)
 		return err_set(e, code, "%s: %m", o->name);
@@ -411,8 +408,7 @@ static int set_text(const struct opt_target *t, const struct opt *o, const char 
 /* The help of such a row gives the reason. */
 static int refuse(const struct opt_target *t, const struct opt *o, struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	add_where(&s, t, o);
 	return err_set(e, -EOPNOTSUPP, "%s is %s", s.p ? s.p : o->name, o->help);

@@ -60,10 +60,8 @@ static int unknown_long(struct args_state *s, const char *name, size_t n, struct
 static int unknown_short(const char *group, char c, struct err *e)
 {
 	char name[] = { '-', c, '\0' };
-	scoped_str
-	all = { 0 };
-	scoped_str
-	one = { 0 };
+	scoped_str all = { 0 };
+	scoped_str one = { 0 };
 
 	opt_add_quoted(&one, name);
 	opt_add_quoted(&all, group);

@@ -53,8 +53,7 @@ static bool is_whole(struct str *to, const struct str *part)
 static void help_row(struct str *to, const struct opt *o)
 {
 	size_t start = to->len, width;
-	scoped_str
-	right = { 0 };
+	scoped_str right = { 0 };
 
 	if (o->short_name)
 		str_addf(to, "  -%c, --%s", o->short_name, o->name);
@@ -99,8 +98,7 @@ void opt_add_roff(struct str *to, const char *text)
 
 static void man_default(struct str *to, const struct opt *o, const void *defaults)
 {
-	scoped_str
-	value = { 0 };
+	scoped_str value = { 0 };
 
 	opt_add_value(&value, o, defaults);
 	if (!is_whole(to, &value) || !value.len)
@@ -126,8 +124,7 @@ static void man_row(struct str *to, const struct opt *o, bool dashes, const void
 	str_addc(to, '\n');
 	opt_add_roff(to, o->help);
 	if (o->type == OPT_ENUM || o->type == OPT_SIZE || o->type == OPT_U64 || o->type == OPT_DURATION) {
-		scoped_str
-		expects = { 0 };
+		scoped_str expects = { 0 };
 
 		opt_expects(&expects, o);
 		str_add(to, "; ");

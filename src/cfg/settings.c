@@ -325,8 +325,7 @@ int settings_set_spec(struct settings *s, const char *field, const char *value, 
 	int r;
 
 	if (!o) {
-		scoped_str
-		name = { 0 };
+		scoped_str name = { 0 };
 
 		opt_add_quoted(&name, field);
 		return err_set(e, -EINVAL, "%s can't be set in config.json", name.p ? name.p : "this field");

@@ -130,8 +130,7 @@ static int make_env(const struct hv_child *c, struct strv *env)
 int hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret_pidfd, struct err *e)
 {
 	scoped_fd rd = -1, wr = -1, pidfd = -1;
-	scoped_strv
-	env = { 0 };
+	scoped_strv env = { 0 };
 	int p[2], code = 0;
 	ssize_t n;
 	pid_t pid;

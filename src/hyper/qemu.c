@@ -75,8 +75,7 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 					"qemu.path in cor.conf",
 			      .preload = cfg->hypervisor_preload,
 			      .n_fds = QEMU_FD_N };
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 	int r;
 
 	r = qemu_args(cfg, &args, e);

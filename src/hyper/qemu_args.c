@@ -37,8 +37,7 @@ _Static_assert(QEMU_FD_AGENT == 3 && QEMU_FD_CONSOLE == 4 && QEMU_FD_QMP == 5, "
 /* "key=value" with the commas of the value doubled. */
 static void add_option(struct strv *to, const char *head, const char *value)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_add(&s, head);
 	for (; *value; value++) {

@@ -64,8 +64,7 @@ static int show(const char *name, char **ret, struct err *e)
 static char *image_dependency(const char *text)
 {
 	scoped_free char *depends = field(text, "Depends");
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 
 	if (!depends)
 		return NULL;
@@ -82,8 +81,7 @@ static char *image_dependency(const char *text)
 /* apt-get writes the ':' of an epoch as %3a. */
 static char *file_name(const char *name, const char *version, const char *arch)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_addf(&s, "%s_", name);
 	for (; *version; version++) {

@@ -93,8 +93,7 @@ static void last_words(int err_fd, struct str *to)
 static int explain(const struct child *c, int status, int err_fd, struct err *e)
 {
 	const char *tool = c->argv[0];
-	scoped_str
-	words = { 0 };
+	scoped_str words = { 0 };
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
 		return err_set(e, -EFBIG, "%s: its output is more than the limit of %llu bytes", tool,

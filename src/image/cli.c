@@ -126,8 +126,7 @@ static void add_file(struct str *s, const char *key, const struct manifest_file 
 /* {"dir":...,"changed":...,...}; `changed` is left out if NULL. */
 static int print_json(const char *dir, const struct manifest *m, const bool *changed, struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_add(&s, "{\"dir\":");
 	json_add_string(&s, dir);
@@ -142,8 +141,7 @@ static int print_json(const char *dir, const struct manifest *m, const bool *cha
 	add_file(&s, "agent", &m->agent);
 	str_add(&s, ",\"modules\":[");
 	for (size_t i = 0; i < m->modules.n; i++) {
-		scoped_strv
-		part = { 0 };
+		scoped_strv part = { 0 };
 
 		strv_split(&part, m->modules.p[i], ' ');
 		if (part.n != 3)

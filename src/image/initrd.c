@@ -68,8 +68,7 @@ static int ondemand_list(const struct modset *s, struct str *to)
 
 int os_initrd(const struct modset *set, const void *agent, size_t agent_len, struct str *to, struct err *e)
 {
-	scoped_str
-	load = { 0 }, ondemand = { 0 };
+	scoped_str load = { 0 }, ondemand = { 0 };
 	scoped_cpio c = { 0 };
 	int r;
 

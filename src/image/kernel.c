@@ -313,8 +313,7 @@ static char *lists_stamp(void)
 static char *remembered(int cache_fd, const char *note, const char *stamp)
 {
 	scoped_free char *text = NULL;
-	scoped_strv
-	part = { 0 };
+	scoped_strv part = { 0 };
 	size_t len;
 
 	if (!stamp || io_read_file_at(cache_fd, note, NOTE_MAX, &text, &len) < 0)

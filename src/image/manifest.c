@@ -116,8 +116,7 @@ static int parse_lines(const struct strv *lines, struct manifest *m, struct err 
 int manifest_parse(const char *text, struct manifest *ret, struct err *e)
 {
 	scoped_manifest m = { 0 };
-	scoped_strv
-	lines = { 0 };
+	scoped_strv lines = { 0 };
 	int r;
 
 	strv_split(&lines, text, '\n');

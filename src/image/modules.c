@@ -318,8 +318,7 @@ int modset_load(struct modset *s, int dirfd, const char *release, const struct m
 
 int module_wants_digest(const struct module_want *want, char ret[SHA256_HEX], struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	int r;
 
 	for (; want->name; want++)

@@ -64,8 +64,7 @@ static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in
 /* All of the manifest that is known before anything is written. */
 static int describe(const struct inputs *in, struct manifest *m, struct err *e)
 {
-	scoped_str
-	all = { 0 };
+	scoped_str all = { 0 };
 	int r;
 
 	m->release = strdup(in->kernel.release);
@@ -212,8 +211,7 @@ static int write_vmlinux(const struct outdir *out, const struct inputs *in, stru
 static int write_all(const struct outdir *out, const struct inputs *in, const struct manifest *old,
 		     struct ui *ui, struct manifest *m, struct err *e)
 {
-	scoped_str
-	initrd = { 0 }, text = { 0 };
+	scoped_str initrd = { 0 }, text = { 0 };
 	int r = 0;
 
 	if (!old || !reuse_vmlinux(out, old, m))

@@ -118,8 +118,7 @@ static const char *quote_from(const struct str *all, size_t max)
 /* Lines of the console or of the hypervisor for an error's text, each escaped. */
 static void add_tail(const struct ring *r, const char *title, size_t max, struct str *to)
 {
-	scoped_str
-	all = { 0 };
+	scoped_str all = { 0 };
 	struct iovec iov[2];
 	const char *p, *end, *line;
 	int n;
@@ -145,8 +144,7 @@ static void add_tail(const struct ring *r, const char *title, size_t max, struct
 
 void monitor_failed(struct monitor *m, const struct err *why)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	if (m->error.code != 0)
 		return;
@@ -191,8 +189,7 @@ static void on_vm_log(struct source *s, uint32_t events)
 static void on_vm_end(struct source *s, uint32_t events)
 {
 	struct monitor *m = container_of(s, struct monitor, vm_src);
-	scoped_str
-	why = { 0 };
+	scoped_str why = { 0 };
 	struct err e;
 	int status = 0;
 

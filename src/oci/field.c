@@ -117,8 +117,7 @@ static int read_kvs(const struct field_ctx *c, const struct json *v, struct any_
 
 int field_name(const struct field_ctx *c, const struct json *v, const struct name_table *t, uint64_t *ret)
 {
-	scoped_str
-	known = { 0 };
+	scoped_str known = { 0 };
 	const struct name *row;
 	const char *s;
 	int r = json_string(v, &s, c->e);

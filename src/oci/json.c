@@ -511,8 +511,7 @@ static void add_path(struct str *s, const struct json *v)
 static int printf_like(4, 0)
 	err_at(struct err *e, const struct json *v, const char *key, const char *fmt, va_list ap)
 {
-	scoped_str
-	path = { 0 }, shown = { 0 }, text = { 0 };
+	scoped_str path = { 0 }, shown = { 0 }, text = { 0 };
 
 	text_addv(&text, fmt, ap);
 	add_path(&path, v);

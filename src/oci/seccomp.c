@@ -84,8 +84,7 @@ static void release_ctx(scmp_filter_ctx *ctx)
 
 static int unknown(struct compiler *c, const char *member, const char *name, const struct name_table *t)
 {
-	scoped_str
-	known = { 0 }, shown = { 0 };
+	scoped_str known = { 0 }, shown = { 0 };
 
 	text_add(&shown, name, NAME_SHOWN_MAX);
 	names_list(t, &known);
@@ -309,8 +308,7 @@ static int read_flags(struct compiler *c, const struct spec_seccomp *s, uint32_t
 
 static void warn_skipped(const struct compiler *c, struct strv *warnings)
 {
-	scoped_str
-	list = { 0 };
+	scoped_str list = { 0 };
 
 	if (!warnings || c->skipped.n == 0)
 		return;

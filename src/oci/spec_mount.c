@@ -48,8 +48,7 @@ static void apply_option(struct spec_mount *m, const struct mount_option *o)
 
 static int resolve_options(const struct field_ctx *c, struct spec_mount *m)
 {
-	scoped_str
-	data = { 0 };
+	scoped_str data = { 0 };
 
 	for (size_t i = 0; i < m->options.n; i++) {
 		const char *name = m->options.p[i];

@@ -44,8 +44,7 @@ static int read_caps(const struct field_ctx *c, const struct json *v, void *obj)
 		     { "permitted", offsetof(struct spec_caps, permitted) },
 		     { "ambient", offsetof(struct spec_caps, ambient) } };
 	struct spec_caps *caps = obj;
-	scoped_strv
-	unknown = { 0 };
+	scoped_strv unknown = { 0 };
 	int r = json_want(v, JSON_OBJECT, c->e);
 
 	for (size_t i = 0; i < ARRAY_LEN(sets) && r >= 0; i++) {

@@ -148,8 +148,7 @@ void state_list_json(const struct oci_state *s, size_t n, struct str *to)
 /* One cell, escaped: a path or a name in a state file may hold anything. */
 static void add_cell(struct strv *cells, const char *text)
 {
-	scoped_str
-	cell = { 0 };
+	scoped_str cell = { 0 };
 
 	if (text)
 		str_add_escaped(&cell, text, strlen(text));
@@ -171,8 +170,7 @@ void state_list_table(const struct oci_state *s, size_t n, struct str *to)
 {
 	static const char *const heads[COLUMNS] = { "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER" };
 	size_t width[COLUMNS] = { 0 };
-	scoped_strv
-	cells = { 0 };
+	scoped_strv cells = { 0 };
 
 	for (size_t i = 0; i < COLUMNS; i++)
 		strv_add(&cells, heads[i]);

@@ -26,8 +26,7 @@ struct check {
 static int printf_like(4, 0)
 	fail(const struct check *c, int code, const char *member, const char *fmt, va_list ap)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	text_addv(&text, fmt, ap);
 	return err_set(c->e, code, "%s%s: %s", c->at, member, text.p ? text.p : "");
@@ -59,8 +58,7 @@ static int printf_like(3, 4) invalid(const struct check *c, const char *member, 
 
 static void printf_like(3, 4) warn(const struct check *c, const char *member, const char *fmt, ...)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	va_list ap;
 
 	if (!c->warnings)
@@ -376,8 +374,7 @@ static int check_names(const struct check *c, const struct spec *s)
 	if (r < 0)
 		return r;
 	if (s->lnx.cgroups_path) {
-		scoped_strv
-		parts = { 0 };
+		scoped_strv parts = { 0 };
 
 		strv_split(&parts, s->lnx.cgroups_path, '/');
 		if (strv_check(&parts) < 0)

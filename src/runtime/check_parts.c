@@ -36,8 +36,7 @@ static bool parse_version(const char *text, uint64_t *major, uint64_t *minor)
 {
 	static const char head[] = "version ";
 	const char *p = strstr(text, head);
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 	scoped_free char *word = NULL;
 
 	if (!p)
@@ -53,8 +52,7 @@ static bool parse_version(const char *text, uint64_t *major, uint64_t *minor)
 static int ask_qemu(struct check_ctx *c, struct check_item *it)
 {
 	struct err why = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 	uint64_t major = 0, minor = 0;
 	char *path;
 
@@ -89,8 +87,7 @@ static int ask_devices(struct check_ctx *c, struct check_item *it)
 	static const char *const needed[] = { "\"virtio-serial-pci\"", "\"virtserialport\"",
 					      "\"virtio-9p-pci\"", "\"isa-serial\"" };
 	const char *sep = "without ";
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 
 	it->result = CHECK_MISSING;
 	if (!c->qemu || !ask_program(c->qemu, "-device", "help", &out)) {
@@ -113,10 +110,8 @@ static int ask_devices(struct check_ctx *c, struct check_item *it)
 /* QEMU itself says where it looks for firmware. */
 static int ask_qboot(struct check_ctx *c, struct check_item *it)
 {
-	scoped_strv
-	dirs = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_strv dirs = { 0 };
+	scoped_str out = { 0 };
 
 	it->result = CHECK_MISSING;
 	if (!c->qemu || !ask_program(c->qemu, "-L", "help", &out)) {

@@ -32,8 +32,7 @@ int cli_unknown_verb(const char *name, struct err *e)
 	struct opt rows[VERBS_MAX] = { { 0 } };
 	struct opt_table t = { rows, cli_n_verbs < VERBS_MAX ? cli_n_verbs : VERBS_MAX };
 	const struct opt *near;
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	for (size_t i = 0; i < t.n; i++)
 		rows[i].name = cli_verbs[i].name;
@@ -70,8 +69,7 @@ static int check_count(const struct cli_verb *v, size_t n, struct err *e)
 
 static int take_id(struct cli *c, struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	if (!c->verb->id || !c->args.n)
 		return 0;
@@ -98,8 +96,7 @@ static int finish_verb(struct cli *c, struct err *e)
 		return err_set(e, -EINVAL, "exec: give a command after the ID, or --process FILE");
 	if (strcmp(c->verb->name, "kill") == 0 && c->args.n &&
 	    signame_parse(c->args.p[0], &c->kill_signal) < 0) {
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 
 		opt_add_quoted(&s, c->args.p[0]);
 		return err_set(e, -EINVAL,

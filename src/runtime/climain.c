@@ -69,8 +69,7 @@ static int load_settings(struct cli *c, struct err *e)
 
 static int dispatch(struct cli *c, struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	int r;
 
 	if (c->global.version && !c->global.help) {

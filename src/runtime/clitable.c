@@ -287,8 +287,7 @@ const size_t cli_n_verbs = ARRAY_LEN(cli_verbs);
 
 static int cmd_version(struct cli *c, struct err *e)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	cli_version(&s, c->env);
 	return cli_print(&s, e);
@@ -297,8 +296,7 @@ static int cmd_version(struct cli *c, struct err *e)
 static int cmd_help(struct cli *c, struct err *e)
 {
 	const struct cli_verb *v = c->args.n ? cli_find_verb(c->args.p[0]) : NULL;
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	if (c->args.n && !v)
 		return cli_unknown_verb(c->args.p[0], e);

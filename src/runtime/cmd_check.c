@@ -12,8 +12,7 @@ int cmd_check(struct cli *c, struct err *e)
 		.settings = &c->settings, .sysroot = "", .libexecdir = c->env->libexecdir, .mem = &c->mem
 	};
 	struct check_report report = { 0 };
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	bool ready;
 	int r;
 

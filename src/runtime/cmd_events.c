@@ -46,8 +46,7 @@ static void put_memory(struct json_writer *w, const struct msg_stats *s)
 
 static int print_stats(const char *id, const struct msg_stats *s, struct err *e)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	struct json_writer w = { .to = &text, .indent = "" };
 
 	json_open(&w, NULL, '{');

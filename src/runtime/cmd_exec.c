@@ -42,8 +42,7 @@ struct session {
 /* --user UID[:GID] */
 static int set_user(struct spec_process *p, const char *text, struct err *e)
 {
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 	uint64_t uid, gid;
 
 	strv_split(&parts, text, ':');
@@ -194,8 +193,7 @@ static int add_seccomp(struct session *s, struct err *e)
 
 static int make_process(struct session *s, struct err *e)
 {
-	scoped_strv
-	warnings = { 0 };
+	scoped_strv warnings = { 0 };
 	struct validate_host host;
 	int r;
 
@@ -301,8 +299,7 @@ static void release_stdio(void)
 /* In the container's cgroup, so that ps finds it and a kill of the cgroup reaches it. */
 static void join_cgroup(struct session *s)
 {
-	scoped_strv
-	files = { 0 };
+	scoped_strv files = { 0 };
 	struct cgroup cg;
 	struct err ignored;
 

@@ -11,8 +11,7 @@
 
 int cmd_features(struct cli *cli, struct err *e)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	(void)cli;
 	features_write(&text);
@@ -27,8 +26,7 @@ int cmd_spec(struct cli *cli, struct err *e)
 {
 	const char *bundle = cli->spec_bundle ? cli->spec_bundle : ".";
 	scoped_free char *path = str_fmt("%s/config.json", bundle);
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	scoped_fd fd = -1;
 	int r;
 

@@ -54,8 +54,7 @@ static int guest_table(struct ctr *c, struct str *to, struct err *e)
 	str_addf(to, "%-8s %7s %7s %-8s %8s %s\n", "UID", "PID", "PPID", "TTY", "TIME", "CMD");
 	for (size_t i = 0; i < ps.entries.n; i++) {
 		const struct msg_ps_entry *p = &ps.entries.p[i];
-		scoped_str
-		tty = { 0 }, cmd = { 0 };
+		scoped_str tty = { 0 }, cmd = { 0 };
 		uint64_t s = p->time_ms / 1000;
 
 		/* The guest's text must not drive the reader's terminal. */
@@ -71,8 +70,7 @@ static int guest_table(struct ctr *c, struct str *to, struct err *e)
 int cmd_ps(struct cli *cli, struct err *e)
 {
 	scoped_ctr c = { .dirfd = -1, .lock_fd = -1 };
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	int r;
 
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);

@@ -21,8 +21,7 @@ static int print(const struct str *text, struct err *e)
 int cmd_state(struct cli *cli, struct err *e)
 {
 	scoped_ctr c = { .dirfd = -1, .lock_fd = -1 };
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	int r;
 
 	r = ctr_open_whole(cli->global.root, cli->id, &c, e);
@@ -36,8 +35,7 @@ int cmd_state(struct cli *cli, struct err *e)
 
 static int print_list(struct cli *cli, struct oci_state *states, size_t n, struct err *e)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	if (cli->list_quiet)
 		state_list_quiet(states, n, &text);
@@ -51,8 +49,7 @@ static int print_list(struct cli *cli, struct oci_state *states, size_t n, struc
 /* A container that vanishes while the list is made is not in it; a half-made one is shown by its ID. */
 int cmd_list(struct cli *cli, struct err *e)
 {
-	scoped_strv
-	ids = { 0 };
+	scoped_strv ids = { 0 };
 	scoped_free struct oci_state *states = NULL;
 	scoped_free struct ctr *ctrs = NULL;
 	struct err gone;

@@ -17,10 +17,8 @@ static int load(struct cli *cli, struct spec *ret, struct err *e)
 {
 	const char *file = cli->update.resources;
 	scoped_free char *text = NULL;
-	scoped_strv
-	warnings = { 0 };
-	scoped_str
-	flags = { 0 };
+	scoped_strv warnings = { 0 };
+	scoped_str flags = { 0 };
 	size_t n;
 	int r;
 

@@ -182,8 +182,7 @@ static int make_plan(struct creation *c, struct err *e)
 static int compile_seccomp(struct creation *c, struct err *e)
 {
 	scoped_seccomp prog = { 0 };
-	scoped_str
-	file = { 0 };
+	scoped_str file = { 0 };
 	struct msg_process *p = &c->plan.ctr.process;
 	void *copy;
 	int r;
@@ -240,8 +239,7 @@ static int start_monitor(struct creation *c, struct err *e)
 {
 	const struct cli_global *g = &c->cli->global;
 	scoped_fd log = g->log ? open(g->log, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
-	scoped_strv
-	procs = { 0 };
+	scoped_strv procs = { 0 };
 	char *path;
 	int r;
 

@@ -22,8 +22,7 @@
 
 static int parse_proc(const char *text, struct ctr_proc *ret)
 {
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 	uint64_t pid, start;
 
 	strv_split(&parts, text, ' ');
@@ -272,10 +271,8 @@ int ctr_write_proc(struct ctr *c, const char *name, pid_t pid, struct err *e)
 
 int ctr_write_cgroup(struct ctr *c, const struct cgroup *cg, struct err *e)
 {
-	scoped_strv
-	lines = { 0 };
-	scoped_str
-	text = { 0 };
+	scoped_strv lines = { 0 };
+	scoped_str text = { 0 };
 	int r;
 
 	r = cgroup_encode(cg, &lines);
@@ -291,8 +288,7 @@ int ctr_write_cgroup(struct ctr *c, const struct cgroup *cg, struct err *e)
 int ctr_read_cgroup(struct ctr *c, struct cgroup *ret, struct err *e)
 {
 	scoped_free char *text = NULL;
-	scoped_strv
-	lines = { 0 };
+	scoped_strv lines = { 0 };
 	size_t n;
 	int r;
 

@@ -64,8 +64,7 @@ static int hook_run(const struct spec_hook *h, const char *state_json, pid_t in_
 		.setup = in_pid > 0 ? enter_namespaces : NULL,
 		.setup_arg = &in_pid,
 	};
-	scoped_str
-	how = { 0 }, out = { 0 };
+	scoped_str how = { 0 }, out = { 0 };
 	int r;
 
 	r = proc_run(&run, e);

@@ -14,8 +14,7 @@ static int run_hooks(struct ctr *c, enum spec_hook_kind kind, enum state_status 
 {
 	scoped_spec spec = { 0 };
 	scoped_free char *text = NULL, *json = NULL;
-	scoped_strv
-	warnings = { 0 };
+	scoped_strv warnings = { 0 };
 	size_t n;
 	int r;
 

@@ -111,8 +111,7 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	    struct err *e)
 {
 	const struct settings *s = in->settings;
-	scoped_str
-	words = { 0 };
+	scoped_str words = { 0 };
 	int r;
 
 	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU };

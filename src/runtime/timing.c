@@ -163,8 +163,7 @@ int timing_json(const char *marks, struct str *to)
 static int write_json(const char *path, const char *marks, struct err *e)
 {
 	scoped_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	int r;
 
 	if (fd < 0)
@@ -178,8 +177,7 @@ static int write_json(const char *path, const char *marks, struct err *e)
 int timing_report(int dirfd, const struct cli_create *o, struct err *e)
 {
 	scoped_free char *marks = NULL;
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	size_t n;
 	int r;
 

@@ -44,8 +44,7 @@ bool cg2_has_controller(int cg, const char *controller)
 int cg2_enable(int cg, const char *controllers)
 {
 	scoped_free char *text = str_fmt("%s", controllers);
-	scoped_str
-	all = { 0 };
+	scoped_str all = { 0 };
 	char *rest = text, *c;
 
 	if (!text)

@@ -86,8 +86,7 @@ static void add_controllers(struct str *to, const char *options)
 	static const char *const others[] = { "rw",        "ro",       "xattr",          "noprefix",
 					      "none",      "seclabel", "clone_children", "cpuset_v2_mode",
 					      "nsdelegate" };
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 	size_t i, j;
 
 	strv_split(&parts, options, ',');
@@ -148,8 +147,7 @@ static bool cut_line(char *line, struct mount_line *ret)
 
 static int fill_hier(const struct mount_line *m, struct cgroup_hier *h)
 {
-	scoped_str
-	controllers = { 0 };
+	scoped_str controllers = { 0 };
 	int r = 0;
 
 	h->v2 = str_eq(m->type, "cgroup2");
@@ -310,8 +308,7 @@ static int plan_fs(const char *path, const char *id, char **ret, struct err *e)
 {
 	scoped_free char *full = NULL;
 	scoped_free char *clean = NULL;
-	scoped_strv
-	parts = { 0 };
+	scoped_strv parts = { 0 };
 	const char *p;
 
 	if (!path || !*path)
@@ -474,8 +471,7 @@ static bool is_kernels_no(int r)
  * controller that is not there afterwards is noticed when a limit needs it. */
 static int enable_controllers(const char *dir, const char *controllers)
 {
-	scoped_strv
-	names = { 0 };
+	scoped_strv names = { 0 };
 	size_t i;
 	int r;
 

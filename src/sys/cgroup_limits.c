@@ -400,8 +400,7 @@ bool cgroup_limits_need(const struct cgroup_limits *l, const struct cgroup_dir *
 /* One write per line: the kernel takes one device a time. */
 static int write_lines(int dirfd, const char *file, const char *text)
 {
-	scoped_strv
-	lines = { 0 };
+	scoped_strv lines = { 0 };
 	size_t i;
 	int r = 0;
 
@@ -425,8 +424,7 @@ static int apply_row(const struct limit_row *row, const struct cgroup *c, const 
 		     struct err *e)
 {
 	struct limit_ctx ctx = { .l = l, .d = row_dir(c, row) };
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	scoped_fd dir = -1;
 	int r;
 

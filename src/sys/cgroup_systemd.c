@@ -61,10 +61,8 @@ static int add_slice_dir(struct str *to, const char *slice)
 int cgroup_systemd_plan(const char *path, const char *id, struct cgroup *c, char **ret_dir, struct err *e)
 {
 	scoped_free char *own = str_fmt("system.slice:cor:%s", id);
-	scoped_strv
-	parts = { 0 };
-	scoped_str
-	dir = { 0 };
+	scoped_strv parts = { 0 };
+	scoped_str dir = { 0 };
 
 	if (access("/run/systemd/system", F_OK) < 0)
 		return err_set(e, -ENOENT,
@@ -101,10 +99,8 @@ static int bus_call(const char *method, const struct strv *args, struct err *e)
 					    "/org/freedesktop/systemd1",
 					    "org.freedesktop.systemd1.Manager" };
 	struct proc_run run = { .timeout_ms = BUS_TIMEOUT_MS, .out_max = ERR_MSG_MAX / 2 };
-	scoped_strv
-	argv = { 0 };
-	scoped_str
-	why = { 0 };
+	scoped_strv argv = { 0 };
+	scoped_str why = { 0 };
 	size_t i;
 	int r;
 
@@ -246,8 +242,7 @@ void cgroup_settled(struct cgroup *c)
 static bool is_placed(const struct cgroup *c)
 {
 	const struct cgroup_dir *d = cgroup_dir_for(c, "name=systemd");
-	scoped_strv
-	lines = { 0 };
+	scoped_strv lines = { 0 };
 	scoped_free char *path = NULL;
 	scoped_free char *text = NULL;
 	char pid[16];
@@ -279,8 +274,7 @@ static int wait_placed(const struct cgroup *c, struct err *e)
 
 static int start_scope(struct cgroup *c, const struct cgroup_limits *l, struct err *e)
 {
-	scoped_strv
-	args = { 0 }, reset = { 0 };
+	scoped_strv args = { 0 }, reset = { 0 };
 	int tries, r;
 
 	add_scope(&args, c, l);
@@ -316,8 +310,7 @@ int cgroup_systemd_start(struct cgroup *c, const struct cgroup_limits *l, struct
 
 int cgroup_systemd_update(const struct cgroup *c, const struct cgroup_limits *l, struct err *e)
 {
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 	struct props p = { 0 };
 	int r = 0;
 
@@ -334,8 +327,7 @@ int cgroup_systemd_update(const struct cgroup *c, const struct cgroup_limits *l,
 
 void cgroup_systemd_stop(const struct cgroup *c)
 {
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 
 	strv_add(&args, "ss");
 	strv_add(&args, c->unit);

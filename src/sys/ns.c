@@ -160,8 +160,7 @@ static int plan_join(const struct ns_plan *p, struct err *e)
 
 static int plan_make(const struct ns_plan *p, struct err *e)
 {
-	scoped_str
-	names = { 0 };
+	scoped_str names = { 0 };
 	int flags = 0;
 	size_t i;
 

@@ -13,8 +13,7 @@
 int ctl_send(int sock, enum msg_type type, const struct pack_rec *rec, const void *v, const int *fds,
 	     size_t n_fds)
 {
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 	int r;
 
 	buf_put_u32(&out, (uint32_t)type);
@@ -96,8 +95,7 @@ int ctl_result(const struct ctl_msg *m, struct err *e)
 
 int ctl_memfd(const struct pack_rec *rec, const void *v)
 {
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 	int r;
 
 	r = pack_encode(rec, v, &out);

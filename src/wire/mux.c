@@ -361,8 +361,7 @@ void mux_close(struct mux *m, uint32_t id)
 
 int mux_send(struct mux *m, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v)
 {
-	scoped_str
-	body = { 0 };
+	scoped_str body = { 0 };
 	int r = 0;
 
 	if (m->broken)

@@ -21,8 +21,7 @@ VERBS(NEVER)
 
 static void check_update(const struct cli *c)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	struct json_object *o;
 
 	cli_update_json(&s, &c->update);

@@ -64,8 +64,7 @@ static void fuzz_manifest(struct fuzz_in *in)
 {
 	scoped_free char *text = fuzz_str(in, in->left);
 	scoped_manifest m = { 0 }, back = { 0 };
-	scoped_str
-	a = { 0 }, b = { 0 };
+	scoped_str a = { 0 }, b = { 0 };
 
 	if (manifest_parse(text, &m, NULL) < 0)
 		return;

@@ -7,10 +7,8 @@
 /* Parts on a stack, as the definition reads. */
 static char *model(const char *path)
 {
-	scoped_strv
-	parts = { 0 }, out = { 0 };
-	scoped_str
-	s = { 0 };
+	scoped_strv parts = { 0 }, out = { 0 };
+	scoped_str s = { 0 };
 	bool rooted = path[0] == '/';
 
 	strv_split(&parts, path, '/');

@@ -10,8 +10,7 @@
 
 static char *as_json(const struct settings *s)
 {
-	scoped_str
-	to = { 0 };
+	scoped_str to = { 0 };
 
 	settings_json(&to, s);
 	return str_take(&to);

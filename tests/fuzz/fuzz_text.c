@@ -23,8 +23,7 @@ static bool is_printable(const char *p, size_t n)
 
 static void check_escaped(const char *p, size_t n)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_add_escaped(&s, p, n);
 	FUZZ_ASSERT(str_check(&s) == 0);
@@ -50,10 +49,8 @@ static void check_import(int code, const char *p, size_t n)
 
 static void check_split(const char *text, char sep)
 {
-	scoped_strv
-	v = { 0 };
-	scoped_str
-	s = { 0 };
+	scoped_strv v = { 0 };
+	scoped_str s = { 0 };
 
 	strv_split(&v, text, sep);
 	FUZZ_ASSERT(strv_check(&v) == 0 && v.n >= 1 && !v.p[v.n]);

@@ -27,8 +27,7 @@ static char big[20000];
 
 static int op_str(void *arg)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	scoped_free char *f = NULL, *p = NULL;
 	int r;
 
@@ -46,8 +45,7 @@ static int op_str(void *arg)
 
 static int op_strv(void *arg)
 {
-	scoped_strv
-	v = { 0 };
+	scoped_strv v = { 0 };
 	scoped_free char *path = str_clean_path("/a/../b");
 
 	strv_split(&v, "a,b,c,d,e,f,g,h,i,j,k,l", ',');

@@ -97,8 +97,7 @@ static void test_ring(void **state)
 
 static void test_buf(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	struct buf_reader r;
 	const uint8_t *p = NULL;
 	uint8_t v8 = 0;

@@ -8,8 +8,7 @@
 
 static void test_build(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	scoped_free char *p = NULL;
 
 	str_add(&s, "a");
@@ -45,8 +44,7 @@ static void test_empty(void **state)
 /* Across every size at which the memory grows. */
 static void test_growth(void **state)
 {
-	scoped_str
-	a = { 0 }, b = { 0 };
+	scoped_str a = { 0 }, b = { 0 };
 
 	for (int i = 0; i < 3000; i++) {
 		str_addc(&a, (char)('a' + i % 26));
@@ -59,8 +57,7 @@ static void test_growth(void **state)
 
 static void test_too_large(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_add(&s, "kept");
 	str_addn(&s, "x", SIZE_MAX - 2);
@@ -74,8 +71,7 @@ static void test_too_large(void **state)
 
 static void test_strv(void **state)
 {
-	scoped_strv
-	v = { 0 };
+	scoped_strv v = { 0 };
 
 	for (int i = 0; i < 100; i++)
 		strv_addf(&v, "%d", i);
@@ -100,8 +96,7 @@ static void test_strv(void **state)
 
 static void test_split(void **state)
 {
-	scoped_strv
-	v = { 0 };
+	scoped_strv v = { 0 };
 
 	strv_split(&v, ",a,,b c,", ',');
 	assert_int_equal(v.n, 5);
@@ -117,8 +112,7 @@ static void test_split(void **state)
 
 static void test_env(void **state)
 {
-	scoped_strv
-	v = { 0 };
+	scoped_strv v = { 0 };
 
 	assert_null(strv_env_get(&v, "A"));
 	strv_env_set(&v, "A", "1");
@@ -189,8 +183,7 @@ static void test_utf8(void **state)
 
 static void test_escaped(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	str_add_escaped(&s, "ok \xc3\xa4\x1b[2J\n\xc2\x9b\xff", 12);
 	assert_string_equal(s.p, "ok \xc3\xa4\\x1b[2J\\x0a\\xc2\\x9b");

@@ -20,8 +20,7 @@ static const char text[] = "vm.memory = 1G\n"
 static int op_settings(void *arg)
 {
 	scoped_settings s = { 0 };
-	scoped_str
-	json = { 0 };
+	scoped_str json = { 0 };
 	int r = settings_init(&s, "/os", NULL);
 
 	if (r == 0)
@@ -60,8 +59,7 @@ static int op_args(void *arg)
 
 static int op_texts(void *arg)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)arg;
 	opt_help(&s, &settings_table);

@@ -381,22 +381,17 @@ static void annotations_take_what_is_open(void **state)
 
 static void texts_name_every_row(void **state)
 {
-	scoped_str
-	help = { 0 };
-	scoped_str
-	man = { 0 };
-	scoped_str
-	words = { 0 };
+	scoped_str help = { 0 };
+	scoped_str man = { 0 };
+	scoped_str words = { 0 };
 
 	(void)state;
 	opt_help(&help, &table);
 	opt_man(&man, &table, true, NULL);
 	opt_words(&words, &table);
 	for (size_t i = 0; i < table.n; i++) {
-		scoped_str
-		roff = { 0 };
-		scoped_str
-		dashed = { 0 };
+		scoped_str roff = { 0 };
+		scoped_str dashed = { 0 };
 
 		str_addf(&dashed, "--%s", rows[i].name);
 		opt_add_roff(&roff, dashed.p);
@@ -414,8 +409,7 @@ static void texts_name_every_row(void **state)
 static void json_holds_every_value(void **state)
 {
 	struct fixture f;
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	assert_int_equal(
@@ -443,8 +437,7 @@ static void values_are_written_as_they_are_read(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
 		const struct opt *o = opt_find(&table, lines[i][0]);
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 		struct fixture f;
 
 		begin(&f, OPT_FROM_CLI, NULL);
@@ -457,8 +450,7 @@ static void values_are_written_as_they_are_read(void **state)
 
 static void roff_is_escaped(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	opt_add_roff(&s, ".a\\b-c\n'd.e");

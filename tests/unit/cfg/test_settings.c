@@ -78,12 +78,9 @@ static void every_row_by_file_and_command_line(void **state)
 		const struct opt *o = &settings_table.rows[i];
 		scoped_settings a = { 0 };
 		scoped_settings b = { 0 };
-		scoped_str
-		line = { 0 };
-		scoped_str
-		from_file = { 0 };
-		scoped_str
-		from_arg = { 0 };
+		scoped_str line = { 0 };
+		scoped_str from_file = { 0 };
+		scoped_str from_arg = { 0 };
 		struct err e = { 0 };
 
 		assert_int_equal(settings_init(&a, "/os", &e), 0);
@@ -107,12 +104,9 @@ static void annotations_are_closed(void **state)
 	for (size_t i = 0; i < settings_table.n; i++) {
 		const struct opt *o = &settings_table.rows[i];
 		scoped_settings s = { 0 };
-		scoped_str
-		key = { 0 };
-		scoped_str
-		before = { 0 };
-		scoped_str
-		after = { 0 };
+		scoped_str key = { 0 };
+		scoped_str before = { 0 };
+		scoped_str after = { 0 };
 		struct err e = { 0 };
 		bool is_open = strcmp(o->name, open[0]) == 0 || strcmp(o->name, open[1]) == 0;
 		int r;
@@ -281,10 +275,8 @@ static void bad_arguments_and_files_change_nothing(void **state)
 	static const char *const args[] = { "vm.memory",      "vm.memory=",       "vm.memory=1",   "=1", "",
 					    "vm.memroy=512M", "vm.memory_min=1T", "hypervisor=xen" };
 	scoped_settings s = { 0 };
-	scoped_str
-	before = { 0 };
-	scoped_str
-	after = { 0 };
+	scoped_str before = { 0 };
+	scoped_str after = { 0 };
 	struct err e = { 0 };
 
 	(void)state;

@@ -49,8 +49,7 @@ static bool has_arg(const struct strv *v, const char *option, const char *value)
 
 static void check_golden(const struct vmcfg *cfg, const char *const *want, size_t n)
 {
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 	struct err e = { 0 };
 
 	assert_int_equal(qemu_args(cfg, &args, &e), 0);
@@ -71,8 +70,7 @@ static void test_variants(void **state)
 	static char extra[] = "-name", value[] = "a,b";
 	char *params[] = { extra, value, NULL };
 	struct vmcfg c = config();
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 	struct err e = { 0 };
 
 	c.kvm = true;
@@ -90,8 +88,7 @@ static void test_variants(void **state)
 
 static void refuse(struct vmcfg c)
 {
-	scoped_strv
-	args = { 0 };
+	scoped_strv args = { 0 };
 	struct err e = { 0 };
 
 	assert_int_equal(qemu_args(&c, &args, &e), -EINVAL);
@@ -123,8 +120,7 @@ static void test_refused(void **state)
 
 static bool has_word(const char *line, const char *word)
 {
-	scoped_strv
-	v = { 0 };
+	scoped_strv v = { 0 };
 
 	strv_split(&v, line, ' ');
 	return strv_has(&v, word) && !strv_has(&v, "");
@@ -133,10 +129,8 @@ static bool has_word(const char *line, const char *word)
 static void test_cmdline(void **state)
 {
 	struct vmcfg c = config();
-	scoped_str
-	tcg = { 0 };
-	scoped_str
-	kvm = { 0 };
+	scoped_str tcg = { 0 };
+	scoped_str kvm = { 0 };
 
 	assert_int_equal(hv_kernel_cmdline(&c, &tcg), 0);
 	c.kvm = true;
@@ -334,8 +328,7 @@ static void test_started_once(void **state)
 static void test_early_death(void **state)
 {
 	struct vm *v = *state;
-	scoped_str
-	why = { 0 };
+	scoped_str why = { 0 };
 
 	start(v, "#!/bin/sh\nprintf 'qemu: bad\\033 thing\\n' >&2; exit 3\n");
 	v->hv->ops->why(v->hv, end_of(v), &why);
@@ -346,8 +339,7 @@ static void test_early_death(void **state)
 static void test_guest_ended(void **state)
 {
 	struct vm *v = *state;
-	scoped_str
-	why = { 0 };
+	scoped_str why = { 0 };
 
 	start(v, "#!/bin/sh\nexit 0\n");
 	v->hv->ops->why(v->hv, end_of(v), &why);
@@ -357,8 +349,7 @@ static void test_guest_ended(void **state)
 static void test_stop(void **state)
 {
 	struct vm *v = *state;
-	scoped_str
-	why = { 0 };
+	scoped_str why = { 0 };
 	int status;
 
 	start(v, "#!/bin/sh\ntrap '' TERM INT HUP\nread line <&3\n");

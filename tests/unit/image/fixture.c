@@ -75,8 +75,7 @@ void fix_module(struct str *to, const char *modinfo, size_t n)
 
 void fix_module_for(struct str *to, const char *depends, const char *release)
 {
-	scoped_str
-	info = { 0 };
+	scoped_str info = { 0 };
 
 	str_addf(&info, "license=GPL%cdepends=%s%cvermagic=%s SMP mod_unload %c", 0, depends, 0, release, 0);
 	assert_int_equal(str_check(&info), 0);
@@ -135,8 +134,7 @@ void fix_vmlinuz(const char *dir, const char *name, enum fix_note note)
 {
 	static const char *const gzip[] = { "gzip", "-cn", NULL };
 	scoped_free char *packed = NULL;
-	scoped_str
-	kernel = { 0 }, image = { 0 };
+	scoped_str kernel = { 0 }, image = { 0 };
 	size_t len;
 
 	fix_kernel(&kernel, note);
@@ -160,13 +158,11 @@ void fix_modules(const char *dir)
 		{ "fuse", "" },
 		{ "virtiofs", "fuse,virtio" },
 	};
-	scoped_str
-	order = { 0 };
+	scoped_str order = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		scoped_free char *path = str_fmt("kernel/%s.ko", rows[i].name);
-		scoped_str
-		m = { 0 };
+		scoped_str m = { 0 };
 
 		str_addf(&order, "%s\n", path);
 		fix_module_for(&m, rows[i].depends, FIX_RELEASE);

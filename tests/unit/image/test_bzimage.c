@@ -17,8 +17,7 @@ static void make(struct str *to)
 
 static void test_finds_payload(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	struct bzimage b;
 
 	(void)state;
@@ -51,8 +50,7 @@ static void test_packers(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		char stream[64] = { 0 };
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 		struct bzimage b;
 
 		memcpy(stream, rows[i].magic, rows[i].n);
@@ -99,8 +97,7 @@ static void test_hostile_headers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 
 		make(&s);
 		if (rows[i].width == 2)
@@ -114,8 +111,7 @@ static void test_hostile_headers(void **state)
 /* Every shorter file is refused, and none is read beyond its end (the sanitizer build sees that). */
 static void test_cut_short(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	make(&s);
@@ -148,8 +144,7 @@ static void test_release(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 		struct bzimage b;
 
 		make(&s);
@@ -161,8 +156,7 @@ static void test_release(void **state)
 
 static void test_release_outside(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	struct bzimage b;
 	size_t len;
 

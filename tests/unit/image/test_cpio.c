@@ -72,8 +72,7 @@ static void test_golden(void **state)
 		"00000000"
 		"TRAILER!!!\0\0\0";
 	scoped_cpio c = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 
 	(void)state;
 	cpio_dir(&c, "bin", 0755);
@@ -105,8 +104,7 @@ static void build(struct str *to, const int *order)
 
 static void test_same_bytes_for_any_order(void **state)
 {
-	scoped_str
-	a = { 0 }, b = { 0 };
+	scoped_str a = { 0 }, b = { 0 };
 
 	(void)state;
 	build(&a, (const int[]){ 0, 1, 2, 3 });
@@ -118,8 +116,7 @@ static void test_same_bytes_for_any_order(void **state)
 static void refuse(const char *path, const char *other, int code)
 {
 	scoped_cpio c = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 	struct err e = { 0 };
 
 	if (other)

@@ -8,8 +8,7 @@
 
 static void test_kernel(void **state)
 {
-	scoped_str
-	good = { 0 }, other = { 0 }, none = { 0 };
+	scoped_str good = { 0 }, other = { 0 }, none = { 0 };
 	struct err e = { 0 };
 
 	(void)state;
@@ -48,8 +47,7 @@ static void test_kernel_hostile(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 
 		fix_kernel(&s, FIX_NOTE_PVH);
 		fix_put32(&s, rows[i].at, rows[i].value);
@@ -59,8 +57,7 @@ static void test_kernel_hostile(void **state)
 
 static void test_kernel_cut_short(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	fix_kernel(&s, FIX_NOTE_PVH);
@@ -77,8 +74,7 @@ static void test_kernel_cut_short(void **state)
 static void test_modinfo(void **state)
 {
 	static const char info[] = "depends=a,b\0dependsx=c\0empty=\0depends=second";
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	struct modinfo m;
 
 	(void)state;
@@ -93,8 +89,7 @@ static void test_modinfo(void **state)
 
 static void test_modinfo_hostile(void **state)
 {
-	scoped_str
-	s = { 0 }, open_end = { 0 }, kernel = { 0 };
+	scoped_str s = { 0 }, open_end = { 0 }, kernel = { 0 };
 	struct modinfo m;
 	size_t len;
 
@@ -121,8 +116,7 @@ static void test_modinfo_hostile(void **state)
 
 static void test_signature(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	size_t plain;
 
 	(void)state;
@@ -138,8 +132,7 @@ static void test_signature(void **state)
 
 static void test_program(void **state)
 {
-	scoped_str
-	s = { 0 }, dynamic = { 0 };
+	scoped_str s = { 0 }, dynamic = { 0 };
 	struct err e = { 0 };
 	size_t n, loaded;
 

@@ -190,8 +190,7 @@ static void fake_apt(struct world *w)
 
 static void expect_calls(const struct world *w, const char *want)
 {
-	scoped_str
-	calls = { 0 };
+	scoped_str calls = { 0 };
 
 	str_add(&calls, "");
 	fix_read(w->dir, "repo/calls", &calls);

@@ -22,8 +22,7 @@ static const char good[] = "cor-os 2\n"
 static void test_round_trip(void **state)
 {
 	scoped_manifest m = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 
 	(void)state;
 	assert_int_equal(manifest_parse(good, &m, NULL), 0);
@@ -51,8 +50,7 @@ static void refuse(const char *text)
 static void refuse_with(const char *from, const char *to)
 {
 	const char *at = strstr(good, from);
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	assert_non_null(at);
 	str_addn(&s, good, (size_t)(at - good));
@@ -101,8 +99,7 @@ static void test_cut_short(void **state)
 static void test_no_line_breaks(void **state)
 {
 	scoped_manifest m = { 0 };
-	scoped_str
-	out = { 0 };
+	scoped_str out = { 0 };
 
 	(void)state;
 	assert_int_equal(manifest_parse(good, &m, NULL), 0);

@@ -45,8 +45,7 @@ static void list(struct tree *t, const char *path)
 static void put(struct tree *t, const char *name, const char *depends)
 {
 	scoped_free char *path = str_fmt("kernel/%s.ko", name);
-	scoped_str
-	m = { 0 };
+	scoped_str m = { 0 };
 
 	list(t, path);
 	fix_module_for(&m, depends, FIX_RELEASE);
@@ -63,8 +62,7 @@ static int load(const struct tree *t, const struct module_want *want, struct mod
 
 static void expect(const struct modset *s, const char *names)
 {
-	scoped_str
-	got = { 0 };
+	scoped_str got = { 0 };
 
 	for (size_t i = 0; i < s->n; i++)
 		str_addf(&got, "%s%s%s", i ? " " : "", s->p[i].name, s->p[i].boot ? "!" : "");
@@ -178,8 +176,7 @@ static void test_too_deep(void **state)
 static void test_wrong_files(void **state)
 {
 	struct tree *t = *state;
-	scoped_str
-	m = { 0 };
+	scoped_str m = { 0 };
 
 	fix_module_for(&m, "", "6.1.0-0-amd64-other");
 	list(t, "kernel/other.ko");
@@ -201,8 +198,7 @@ static void test_signed_and_packed(void **state)
 	struct tree *t = *state;
 	scoped_free char *packed = NULL;
 	scoped_modset s = { 0 };
-	scoped_str
-	m = { 0 };
+	scoped_str m = { 0 };
 	size_t len, plain;
 
 	fix_module_for(&m, "", FIX_RELEASE);

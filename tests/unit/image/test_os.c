@@ -17,8 +17,7 @@ struct world {
 
 static void write_agent(const char *dir, const char *interp, const char *more)
 {
-	scoped_str
-	agent = { 0 };
+	scoped_str agent = { 0 };
 
 	fix_program(&agent, interp);
 	str_add(&agent, more);
@@ -90,8 +89,7 @@ static void build_ok(struct world *w, bool force, bool want_changed)
 static void test_build(void **state)
 {
 	struct world *w = *state;
-	scoped_str
-	kernel = { 0 }, vmlinux = { 0 }, initrd = { 0 };
+	scoped_str kernel = { 0 }, vmlinux = { 0 }, initrd = { 0 };
 	scoped_manifest m = { 0 };
 
 	build_ok(w, false, true);
@@ -112,8 +110,7 @@ static void test_build(void **state)
 static void test_reproducible(void **state)
 {
 	struct world *w = *state;
-	scoped_str
-	a = { 0 }, b = { 0 }, ma = { 0 }, mb = { 0 };
+	scoped_str a = { 0 }, b = { 0 }, ma = { 0 }, mb = { 0 };
 
 	build_ok(w, false, true);
 	fix_read(w->out, OS_INITRD, &a);
@@ -168,8 +165,7 @@ static void refuse(struct world *w, int code, const char *says)
 static void test_refuses(void **state)
 {
 	struct world *w = *state;
-	scoped_str
-	before = { 0 }, after = { 0 };
+	scoped_str before = { 0 }, after = { 0 };
 
 	build_ok(w, false, true);
 	fix_read(w->out, MANIFEST_NAME, &before);
@@ -192,8 +188,7 @@ static void test_unpacks_to_more(void **state)
 	static const char *const gzip[] = { "gzip", "-cn", NULL };
 	struct world *w = *state;
 	scoped_free char *packed = NULL, *big = calloc(1, 4 << 20);
-	scoped_str
-	image = { 0 };
+	scoped_str image = { 0 };
 	size_t len;
 
 	assert_non_null(big);
@@ -209,8 +204,7 @@ static void test_unpacks_to_more(void **state)
 static void test_foreign_directory(void **state)
 {
 	struct world *w = *state;
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	fix_write(w->out, "precious", "data", 4);
 	refuse(w, -ENOTEMPTY, "'precious'");
@@ -248,8 +242,7 @@ static void test_verify_sees_damage(void **state)
 {
 	struct world *w = *state;
 	scoped_manifest m = { 0 };
-	scoped_str
-	initrd = { 0 };
+	scoped_str initrd = { 0 };
 	struct err e = { 0 };
 
 	assert_int_equal(os_verify(w->out, &m, &e), -ENOENT);

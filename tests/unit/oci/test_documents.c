@@ -31,8 +31,7 @@ static bool has_item(const struct json *list, const char *item)
 static void test_features(void **state)
 {
 	scoped_arena a = { 0 };
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	const struct json *lnx, *seccomp;
 	struct json *v = NULL;
 	struct err e;
@@ -66,10 +65,8 @@ static void test_template(void **state)
 	const struct validate_host host = { 0 };
 
 	for (int rootless = 0; rootless < 2; rootless++) {
-		scoped_str
-		text = { 0 };
-		scoped_strv
-		warnings = { 0 };
+		scoped_str text = { 0 };
+		scoped_strv warnings = { 0 };
 		scoped_spec s = { 0 };
 		struct err e = { 0 };
 

@@ -225,8 +225,7 @@ static void test_quoted(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_str
-		text = { 0 }, wanted = { 0 };
+		scoped_str text = { 0 }, wanted = { 0 };
 		scoped_arena a = { 0 };
 		struct json *v;
 		struct err e;
@@ -266,8 +265,7 @@ static void test_no_memory(void **state)
 /* 100,000 members: the search for duplicates must not be quadratic (the test's time limit sees it). */
 static void test_many_members(void **state)
 {
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 	scoped_arena a = { 0 };
 	struct json *v;
 	struct err e;
@@ -297,8 +295,7 @@ static void write_all(struct json_writer *w)
 
 static void test_writer(void **state)
 {
-	scoped_str
-	one = { 0 }, many = { 0 };
+	scoped_str one = { 0 }, many = { 0 };
 	struct json_writer w = { .to = &one, .indent = "" };
 	scoped_arena a = { 0 };
 	const char *s;

@@ -216,10 +216,8 @@ static void test_newer_calls(void **state)
 
 static void test_too_many(void **state)
 {
-	scoped_str
-	text = { 0 };
-	scoped_strv
-	warnings = { 0 };
+	scoped_str text = { 0 };
+	scoped_strv warnings = { 0 };
 	scoped_seccomp p = { 0 };
 	struct err e = { 0 };
 
@@ -283,8 +281,7 @@ static void test_flags(void **state)
 
 static void test_skipped(void **state)
 {
-	scoped_strv
-	warnings = { 0 };
+	scoped_strv warnings = { 0 };
 	scoped_seccomp p = { 0 };
 	struct err e = { 0 };
 

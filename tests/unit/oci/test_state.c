@@ -27,8 +27,7 @@ static struct oci_state sample(void)
 static void test_shape(void **state)
 {
 	struct oci_state s = sample();
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	state_write(&s, "", &text);
 	assert_string_equal(text.p,
@@ -47,8 +46,7 @@ static void test_there_and_back(void **state)
 {
 	for (int i = 0; i < STATE_STATUS_N; i++) {
 		struct oci_state s = sample(), back;
-		scoped_str
-		text = { 0 }, again = { 0 };
+		scoped_str text = { 0 }, again = { 0 };
 		struct err e = { 0 };
 
 		s.status = (enum state_status)i;
@@ -68,8 +66,7 @@ static void test_there_and_back(void **state)
 static void test_half_written(void **state)
 {
 	struct oci_state s = sample();
-	scoped_str
-	text = { 0 };
+	scoped_str text = { 0 };
 
 	state_write(&s, "", &text);
 	for (size_t n = 0; n < text.len; n++) {
@@ -116,8 +113,7 @@ static void test_faults(void **state)
 static void test_list(void **state)
 {
 	struct oci_state s[2] = { sample(), sample() };
-	scoped_str
-	table = { 0 }, json = { 0 }, quiet = { 0 }, none = { 0 };
+	scoped_str table = { 0 }, json = { 0 }, quiet = { 0 }, none = { 0 };
 
 	s[1].id = "a-rather-long-name";
 	s[1].status = STATE_STOPPED;

@@ -40,8 +40,7 @@ static void test_samples_pass(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_strv
-		warnings = { 0 };
+		scoped_strv warnings = { 0 };
 		scoped_spec s = { 0 };
 		struct err e = { 0 };
 
@@ -203,8 +202,7 @@ static void test_warnings(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		scoped_strv
-		warnings = { 0 };
+		scoped_strv warnings = { 0 };
 		scoped_spec s = { 0 };
 		struct err e = { 0 };
 

@@ -247,8 +247,7 @@ static void test_report(void **state)
 	struct check_ctx c = {
 		.settings = &h->settings, .sysroot = h->dir, .libexecdir = h->dir, .mem = &h->mem
 	};
-	scoped_str
-	text = { 0 }, json = { 0 };
+	scoped_str text = { 0 }, json = { 0 };
 	const struct json *items, *it;
 	struct json *doc = NULL;
 	size_t n = 0;

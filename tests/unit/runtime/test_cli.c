@@ -184,8 +184,7 @@ static void every_option_is_accepted(void **state)
 			const struct opt *o = &w->opts.rows[i];
 			const char *value = o->type == OPT_ENUM ? o->values[0] : values[o->type];
 			scoped_cli c = { 0 };
-			scoped_str
-			line = { 0 };
+			scoped_str line = { 0 };
 			struct err e = { 0 };
 			int r;
 
@@ -314,8 +313,7 @@ static void update_flags_become_json(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		scoped_cli c = { 0 };
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 		struct err e;
 
 		assert_int_equal(parse(&c, cases[i][0], &e), 0);
@@ -415,14 +413,12 @@ static void version_and_help_are_printed(void **state)
 
 static void help_names_every_option(void **state)
 {
-	scoped_str
-	all = { 0 };
+	scoped_str all = { 0 };
 
 	(void)state;
 	cli_usage(&all, NULL);
 	for (size_t v = 0; v < cli_n_verbs; v++) {
-		scoped_str
-		s = { 0 };
+		scoped_str s = { 0 };
 
 		cli_usage(&s, &cli_verbs[v]);
 		assert_has(all.p, cli_verbs[v].name);

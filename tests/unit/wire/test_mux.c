@@ -279,8 +279,7 @@ static void expect_broken(const struct str *s)
 
 static void wrong_magic_breaks(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	put(&s, MUX_MAGIC + 1, MSG_A_RESULT, 1, 0);
@@ -289,8 +288,7 @@ static void wrong_magic_breaks(void **state)
 
 static void too_long_a_frame_breaks(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	put(&s, MUX_MAGIC, MSG_A_RESULT, 1, MSG_MAX + 1);
@@ -300,8 +298,7 @@ static void too_long_a_frame_breaks(void **state)
 static void data_beyond_credit_breaks(void **state)
 {
 	static uint8_t zeros[MUX_CHUNK];
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	int out[2];
 
 	(void)state;
@@ -325,8 +322,7 @@ static void data_beyond_credit_breaks(void **state)
 
 static void data_for_a_source_breaks(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	int p[2];
 
 	(void)state;
@@ -340,8 +336,7 @@ static void data_for_a_source_breaks(void **state)
 
 static void too_much_credit_breaks(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 	int p[2];
 
 	(void)state;
@@ -355,8 +350,7 @@ static void too_much_credit_breaks(void **state)
 
 static void unknown_streams_are_dropped(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	put(&s, MUX_MAGIC, MSG_DATA, 99, 1);
@@ -371,8 +365,7 @@ static void unknown_streams_are_dropped(void **state)
 
 static void frames_in_single_bytes(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	put(&s, MUX_MAGIC, MSG_A_OOM, 42, 4);
@@ -389,8 +382,7 @@ static void frames_in_single_bytes(void **state)
 /* Before the first expected frame anything may come: noise, other frames, half of one. */
 static void stale_bytes_are_skipped(void **state)
 {
-	scoped_str
-	s = { 0 };
+	scoped_str s = { 0 };
 
 	(void)state;
 	host.mux.expect = MSG_A_READY;
