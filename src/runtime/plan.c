@@ -332,7 +332,9 @@ static int plan_namespaces(const struct spec *s, struct arena *a, struct mon_pla
 {
 	const struct spec_namespace *net = spec_namespace(s, CLONE_NEWNET);
 
-	plan->ctr.namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+	/* Always one for cgroups: the host's can't be shared, and in its own a container finds its limits at
+	 * the root of /sys/fs/cgroup, where programs look. */
+	plan->ctr.namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 	for (size_t i = 0; i < s->lnx.namespaces.n; i++)
 		plan->ctr.namespaces |= s->lnx.namespaces.p[i].type & (uint64_t)GUEST_NS;
 	plan->namespaces.p = arena_array(a, 1, sizeof *plan->namespaces.p);
