@@ -115,12 +115,12 @@ def test_ps(t):
 def test_update_and_limits(t):
     """Limits of memory and processes hold; update changes them."""
     conf = bundle.config("echo up; exec sleep 1000")
-    conf["linux"]["resources"] = {"pids": {"limit": 20}, "memory": {"limit": 64 << 20}, "cpu": {"shares": 512}}
+    conf["linux"]["resources"] = {"pids": {"limit": 60}, "memory": {"limit": 64 << 20}, "cpu": {"shares": 512}}
     c = t.rt.container(conf)
     bundle.add_probe(c.rootfs, t.opts.probe)
     c.up()
     c.wait_out("up")
-    forks = "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done 2>&1; sleep 0.2; kill $(jobs -p) 2>/dev/null; true"
+    forks = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done 2>&1; sleep 0.2; kill $(jobs -p) 2>/dev/null; wait"
     with t.step("pids limit"):
         r = c.exec(forks)
         t.has_any((r.out + r.err).lower(), "can't fork", "resource temporarily unavailable", "cannot fork")
@@ -131,7 +131,7 @@ def test_update_and_limits(t):
     with t.step("the container lives on"):
         t.eq(c.state()["status"], "running")
     with t.step("update --pids-limit"):
-        t.rt("update", "--pids-limit", "200", c.id)
+        t.rt("update", "--pids-limit", "300", c.id)
         r = c.exec(forks)
         t.lacks((r.out + r.err).lower(), "fork")
     with t.step("update --resources -"):
