@@ -128,6 +128,8 @@ static int parse_verb(struct cli *c, int argc, char *const *argv, struct err *e)
 	if (r < 0)
 		return r;
 	c->args = a.pos;
+	if (c->json)
+		c->format = CLI_JSON;
 	r = take_id(c, e);
 	return r < 0 ? r : finish_verb(c, e);
 }

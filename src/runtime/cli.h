@@ -76,6 +76,7 @@ struct cli {
 	bool kill_all;
 	int kill_signal; /* 0..64, SIGTERM unless given */
 	int format;      /* enum cli_format, of list, ps and check */
+	bool json;       /* the same as format = CLI_JSON, which it sets */
 	bool list_quiet;
 	bool events_stats;
 	uint64_t events_interval_ns;

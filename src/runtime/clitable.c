@@ -139,17 +139,20 @@ static const struct opt exec_rows[] = {
 
 static const struct opt ps_rows[] = {
 	CHOICE("format", 'f', AT(format), formats, "form of the output"),
+	FLAG("json", 0, AT(json), "the same as --format json"),
 	HELP,
 };
 
 static const struct opt list_rows[] = {
 	CHOICE("format", 'f', AT(format), formats, "form of the output"),
+	FLAG("json", 0, AT(json), "the same as --format json"),
 	FLAG("quiet", 'q', AT(list_quiet), "print the IDs only"),
 	HELP,
 };
 
 static const struct opt check_rows[] = {
 	CHOICE("format", 'f', AT(format), check_formats, "form of the output"),
+	FLAG("json", 0, AT(json), "the same as --format json"),
 	HELP,
 };
 
