@@ -201,27 +201,59 @@ int elf_trim_kernel(void *p, size_t *n, struct err *e)
 	return elf_take_program(p, n, e);
 }
 
+/* The table of sections and their names. */
+static bool get_sections(const struct view *f, const Elf64_Ehdr *h, struct view *table, struct view *names)
+{
+	Elf64_Shdr sh;
+
+	if (h->e_shentsize != sizeof(sh) || h->e_shnum > SECTIONS_MAX || h->e_shstrndx >= h->e_shnum ||
+	    !view_table(f, h->e_shoff, h->e_shnum, sizeof(sh), table))
+		return false;
+	memcpy(&sh, table->p + h->e_shstrndx * sizeof(sh), sizeof(sh));
+	return view_cut(f, sh.sh_offset, sh.sh_size, names);
+}
+
+static bool is_named(const Elf64_Shdr *sh, const struct view *names, const char *name)
+{
+	struct view s;
+
+	return view_cut(names, sh->sh_name, strlen(name) + 1, &s) && memcmp(s.p, name, s.n) == 0;
+}
+
 /* The section called `name`. */
 static bool find_section(const struct view *f, const Elf64_Ehdr *h, const char *name, struct view *ret)
 {
 	struct view table, names;
 	Elf64_Shdr sh;
 
-	if (h->e_shentsize != sizeof(sh) || h->e_shnum > SECTIONS_MAX || h->e_shstrndx >= h->e_shnum ||
-	    !view_table(f, h->e_shoff, h->e_shnum, sizeof(sh), &table))
-		return false;
-	memcpy(&sh, table.p + h->e_shstrndx * sizeof(sh), sizeof(sh));
-	if (!view_cut(f, sh.sh_offset, sh.sh_size, &names))
+	if (!get_sections(f, h, &table, &names))
 		return false;
 	for (size_t i = 0; i < h->e_shnum; i++) {
-		struct view s;
-
 		memcpy(&sh, table.p + i * sizeof(sh), sizeof(sh));
-		if (!view_cut(&names, sh.sh_name, strlen(name) + 1, &s) || memcmp(s.p, name, s.n) != 0)
-			continue;
-		return sh.sh_type == SHT_PROGBITS && view_cut(f, sh.sh_offset, sh.sh_size, ret);
+		if (is_named(&sh, &names, name))
+			return sh.sh_type == SHT_PROGBITS && view_cut(f, sh.sh_offset, sh.sh_size, ret);
 	}
 	return false;
+}
+
+void elf_hide_section(void *p, size_t n, const char *name)
+{
+	const struct view f = { .p = (const uint8_t *)p, .n = n };
+	struct view table, names;
+	Elf64_Ehdr h;
+	Elf64_Shdr sh;
+
+	if (get_header(&f, &h, NULL) < 0 || !get_sections(&f, &h, &table, &names))
+		return;
+	for (size_t i = 0; i < h.e_shnum; i++) {
+		uint8_t *at = (uint8_t *)p + h.e_shoff + i * sizeof(sh);
+
+		memcpy(&sh, at, sizeof(sh));
+		if (!is_named(&sh, &names, name))
+			continue;
+		sh.sh_name++;
+		memcpy(at, &sh, sizeof(sh));
+	}
 }
 
 int elf_modinfo(const void *p, size_t n, struct modinfo *ret, struct err *e)

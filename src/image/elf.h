@@ -33,6 +33,10 @@ int must_check elf_modinfo(const void *p, size_t n, struct modinfo *ret, struct 
 /* The first value of a key, borrowed and NUL-terminated, or NULL. */
 const char *modinfo_get(const struct modinfo *m, const char *key);
 
+/* In place: takes the first letter off the section's name, so that a loader that looks for it by name does
+ * not find it. What refers to its content still does. Nothing happens where there is none. */
+void elf_hide_section(void *p, size_t n, const char *name);
+
 /* Length without the signature that `make modules_sign` appends; n if there is none. */
 size_t elf_unsigned_len(const void *p, size_t n);
 

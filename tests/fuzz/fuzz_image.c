@@ -46,6 +46,12 @@ static void fuzz_program(uint8_t *p, size_t n)
 	FUZZ_ASSERT(elf_take_program(p, &again, NULL) == 0 && again == cut);
 }
 
+static void fuzz_hide(void *p, size_t n)
+{
+	elf_hide_section(p, n, ".modinfo");
+	elf_hide_section(p, n, "");
+}
+
 static void fuzz_module(const uint8_t *p, size_t n)
 {
 	struct modinfo m;
@@ -92,7 +98,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_kernel(p, n);
 	if (kind == 'p')
 		fuzz_program(p, n);
-	if (kind == 'm')
+	if (kind == 'm') {
 		fuzz_module(p, n);
+		fuzz_hide(p, n);
+	}
 	return 0;
 }

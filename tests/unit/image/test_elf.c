@@ -130,6 +130,32 @@ static void test_signature(void **state)
 	assert_int_equal(elf_unsigned_len("~Module signature appended~\n", 28), 28);
 }
 
+static void test_hide_section(void **state)
+{
+	static const char info[] = "depends=a";
+	scoped_str s = { 0 };
+	struct modinfo m;
+	size_t len;
+
+	(void)state;
+	fix_module(&s, info, sizeof(info));
+	len = s.len;
+	elf_hide_section(s.p, len, ".modinf"); /* a part of a name is another name */
+	assert_int_equal(elf_modinfo(s.p, len, &m, NULL), 0);
+	elf_hide_section(s.p, len, ".modinfo");
+	assert_int_equal(elf_modinfo(s.p, len, &m, NULL), -ENOEXEC);
+	elf_hide_section(s.p, len, "modinfo"); /* that is what it is called now */
+	for (size_t n = 0; n < len; n++) {
+		char *exact = malloc(n ? n : 1);
+
+		assert_non_null(exact);
+		memcpy(exact, s.p, n);
+		elf_hide_section(exact, n, ".shstrtab");
+		assert_memory_equal(exact, s.p, n);
+		free(exact);
+	}
+}
+
 static void test_program(void **state)
 {
 	scoped_str s = { 0 }, dynamic = { 0 };
@@ -195,10 +221,15 @@ static void test_trim(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kernel),           cmocka_unit_test(test_kernel_hostile),
-		cmocka_unit_test(test_kernel_cut_short), cmocka_unit_test(test_modinfo),
-		cmocka_unit_test(test_modinfo_hostile),  cmocka_unit_test(test_signature),
-		cmocka_unit_test(test_program),          cmocka_unit_test(test_trim),
+		cmocka_unit_test(test_kernel),
+		cmocka_unit_test(test_kernel_hostile),
+		cmocka_unit_test(test_kernel_cut_short),
+		cmocka_unit_test(test_modinfo),
+		cmocka_unit_test(test_modinfo_hostile),
+		cmocka_unit_test(test_signature),
+		cmocka_unit_test(test_hide_section),
+		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_trim),
 	};
 
 	return cmocka_run_group_tests_name("image/elf", tests, NULL, NULL);
