@@ -20,6 +20,10 @@ static const char *const words[] = {
 	"8250.nr_uarts=1",
 };
 
+/* On one CPU the kernel would write over every LOCK prefix; each write costs software emulation the page's
+ * translation. Emulated, the prefix is free. */
+static const char keep_locks[] = "noreplace-smp";
+
 #define NS_PER_MS    1000000u
 #define KHZ_PER_MHZ  1000u
 #define TSC_ATTEMPTS 3
@@ -84,6 +88,8 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 		str_add(to, words[i]);
 		gap = " ";
 	}
+	if (!cfg->kvm)
+		str_addf(to, "%s%s", gap, keep_locks);
 	if (khz)
 		str_addf(to, "%stsc_early_khz=%llu", gap, (unsigned long long)khz);
 	return str_check(to);

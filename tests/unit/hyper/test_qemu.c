@@ -140,8 +140,10 @@ static void test_cmdline(void **state)
 	assert_true(has_word(tcg.p, "panic=-1") && has_word(kvm.p, "panic=-1"));
 	/* The host's TSC is the guest's under emulation only; KVM tells it by itself. */
 	assert_null(strstr(kvm.p, "tsc_early_khz="));
+	assert_null(strstr(kvm.p, "noreplace-smp"));
 #if defined(__x86_64__)
 	assert_non_null(strstr(tcg.p, " tsc_early_khz="));
+	assert_non_null(strstr(tcg.p, " noreplace-smp"));
 #endif
 	assert_true(tcg.len + 512 < 2048); /* x86's COMMAND_LINE_SIZE, with room for the administrator's */
 }
