@@ -20,7 +20,7 @@ static const char *const fixed[] = {
 
 static const char machine[] =
 	"q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,"
-	"dump-guest-core=off,mem-merge=off,memory-backend=mem";
+	"dump-guest-core=off,mem-merge=off";
 
 static const char *const devices[] = {
 	"-chardev", "socket,id=qmp,fd=5",
@@ -92,9 +92,6 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	add_cpu(cfg, to);
 	strv_add(to, "-m");
 	strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
-	strv_add(to, "-object");
-	strv_addf(to, "memory-backend-memfd,id=mem,size=%lluM,share=on",
-		  (unsigned long long)(cfg->memory / MIB));
 	strv_add(to, "-kernel");
 	strv_add(to, cfg->kernel);
 	strv_add(to, "-initrd");

@@ -13,7 +13,7 @@ static const char *const golden_tcg[] = {
 	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 	"-machine",
 	("q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,dump-guest-core="
-	 "off,mem-merge=off,memory-backend=mem"),
+	 "off,mem-merge=off"),
 	"-accel",
 	"tcg,tb-size=64",
 	"-cpu",
@@ -22,8 +22,6 @@ static const char *const golden_tcg[] = {
 	"1",
 	"-m",
 	"512M",
-	"-object",
-	"memory-backend-memfd,id=mem,size=512M,share=on",
 	"-kernel",
 	"/os/kernel",
 	"-initrd",
