@@ -413,8 +413,10 @@ void procs_reap(struct agent *a)
 				continue;
 			p->reaped = true;
 			p->wait_status = status;
-			if (p->id == PROC_INIT)
+			if (p->id == PROC_INIT) {
+				agent_mark(a, "container-ended");
 				ctr_kill_rest(a);
+			}
 		}
 	}
 }

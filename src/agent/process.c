@@ -45,13 +45,14 @@ static const char *exec_text(int code)
 /* 0 if this process may execute the file. */
 static int check_program(const char *path)
 {
+	scoped_fd fd = open(path, O_PATH | O_CLOEXEC); /* one walk: each is a few messages to the host */
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
-	return syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+	return syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 static const char *env_value(const struct pack_strs *env, const char *key)
@@ -327,10 +328,6 @@ int process_exec(const struct msg_process *p, struct process_image *image, struc
 {
 	int r;
 
-	free(take_ptr(&image->path));
-	r = process_lookup(p, &image->path, e);
-	if (r < 0 || !image->path)
-		return r;
 	if (p->has_personality && syscall(SYS_personality, (unsigned long)p->personality) < 0)
 		return err_set(e, -errno, "linux.personality: %m");
 	r = p->no_new_privs ? set_seccomp(p, e) : 0;

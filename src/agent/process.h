@@ -13,7 +13,7 @@ struct process_image {
 
 /* Everything up to exec, in the order in which rights are needed and dropped. The image lives until exec. */
 int must_check process_prepare(const struct msg_process *p, struct process_image *ret, struct err *e);
-/* Looks the program up again, then executes it. Returns only on failure. */
+/* Executes what was found; if it is gone meanwhile, execve says so. Returns only on failure. */
 int process_exec(const struct msg_process *p, struct process_image *image, struct err *e);
 
 /* Finds args[0] as execvp does, with the PATH of env. *ret_path: free(). The error's text is the
