@@ -74,26 +74,36 @@ static void answer_errno(struct conn *c, int r, const char *what)
 	answer(c, r, e.msg);
 }
 
+/* The container's process runs. So it does when the verb that asked for it is gone. */
+static void started(struct monitor *m, struct err *e)
+{
+	int r = stdio_bind_input(m);
+
+	if (r < 0)
+		(void)err_set(e, r, "stdin: %m");
+	mark_put(&m->marks, "running");
+	(void)monitor_event(m, LIFE_IS_STARTED);
+	if (m->tty_fd >= 0)
+		guest_resize(m, PROC_INIT, m->tty_fd);
+}
+
 void control_answer(struct monitor *m, uint32_t request, const struct msg_result *res)
 {
 	struct conn *c = by_request(m, request);
+	bool is_start = request != 0 && request == m->start_request;
 	struct err e = { 0 };
 
-	if (!c)
+	if (!c && !is_start)
 		return;
 	if (res->code != 0)
 		(void)err_import(&e, (int)res->code, res->text ? res->text : "",
 				 res->text ? strlen(res->text) : 0);
-	if (e.code == 0 && c->asked == MSG_C_START) {
-		int r = stdio_bind_input(m);
-
-		if (r < 0)
-			(void)err_set(&e, r, "stdin: %m");
-		mark_put(&m->marks, "running");
-		(void)monitor_event(m, LIFE_IS_STARTED);
-		if (m->tty_fd >= 0)
-			guest_resize(m, PROC_INIT, m->tty_fd);
-	}
+	if (is_start)
+		m->start_request = 0;
+	if (is_start && e.code == 0)
+		started(m, &e);
+	if (!c)
+		return;
 	if (e.code == 0 && c->asked == MSG_C_EXEC)
 		c->exec_started = true;
 	answer(c, e.code, e.code ? e.msg : NULL);
@@ -109,7 +119,7 @@ void control_answer_memfd(struct monitor *m, uint32_t request, const uint8_t *p,
 	struct conn *c = by_request(m, request);
 	scoped_fd fd = -1;
 
-	if (!c)
+	if (!c || c->asked != MSG_C_PS)
 		return;
 	fd = io_memfd("ps", p, n);
 	if (fd < 0) {
@@ -124,7 +134,7 @@ void control_answer_stats(struct monitor *m, uint32_t request, const struct msg_
 {
 	struct conn *c = by_request(m, request);
 
-	if (!c)
+	if (!c || c->asked != MSG_C_STATS)
 		return;
 	c->request = 0;
 	may_fail(ctl_send(c->src.fd, MSG_C_STATS_RESULT, &rec_stats, st, NULL, 0));
@@ -176,6 +186,8 @@ void control_end(struct monitor *m)
 				c->end = killed;
 			}
 			may_fail(ctl_send(c->src.fd, MSG_C_EXITED, &rec_exited, &c->end, NULL, 0));
+		} else if (c->request != 0 && c->asked == MSG_C_SIGNAL && m->killed) {
+			answer(c, 0, NULL); /* the guest did not react, so the VM was ended: it is done */
 		} else if (c->request != 0) {
 			answer(c, -ESRCH, "the container has ended: no such process");
 		}
@@ -212,8 +224,14 @@ static void do_start(struct conn *c, struct ctl_msg *msg)
 	struct msg_ref ref = { .proc = PROC_INIT };
 
 	(void)msg;
-	if (may(c, LIFE_DO_START))
-		pass_on(c, MSG_A_START, &rec_ref, &ref);
+	if (!may(c, LIFE_DO_START))
+		return;
+	if (c->m->start_request != 0) {
+		answer(c, -EINVAL, "cannot start a container that is being started");
+		return;
+	}
+	pass_on(c, MSG_A_START, &rec_ref, &ref);
+	c->m->start_request = c->request;
 }
 
 static void do_signal(struct conn *c, struct ctl_msg *msg)
@@ -227,8 +245,12 @@ static void do_signal(struct conn *c, struct ctl_msg *msg)
 		return;
 	}
 	s.proc = PROC_INIT;
-	if (!may(c, s.sig == SIGKILL ? LIFE_DO_KILL : LIFE_DO_SIGNAL))
+	if (!may(c, s.sig == SIGKILL ? LIFE_DO_KILL : LIFE_DO_SIGNAL)) {
+		if (s.sig == SIGKILL && m->exited)
+			monitor_kill(
+				m); /* its output may wait for ever: for a reader, or a guest that lies */
 		return;
+	}
 	if (m->phase == LIFE_PAUSED) {
 		/* A paused guest answers nothing: a signal waits in the channel for the resume, which SIGKILL
 		 * brings. */
@@ -392,7 +414,9 @@ static void serve(struct conn *c, struct ctl_msg *msg)
 		return;
 	}
 	if (c->request != 0) {
-		answer(c, -EBUSY, "a request is under way on this connection");
+		/* not answer(): the request under way keeps its own */
+		may_fail(ctl_send_result(c->src.fd, MSG_C_RESULT, -EBUSY,
+					 "a request is under way on this connection"));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {

@@ -120,7 +120,7 @@ static void on_mark(struct monitor *m, const struct msg_mark *mark)
 			name[n++] = *p;
 	name[n] = 0;
 	/* The guest's clock may run a little ahead of ours, and may lie: no mark is of the future. */
-	if (m->guest_epoch_ns)
+	if (m->guest_epoch_ns && m->n_marks++ < AGENT_MARKS_MAX)
 		mark_put_at(&agent, name, num_min(now, m->guest_epoch_ns + num_min(mark->boot_ns, now)));
 }
 
@@ -154,10 +154,16 @@ static void on_result(struct monitor *m, uint32_t request, const struct msg_resu
 
 static void on_exited(struct monitor *m, const struct msg_exited *end)
 {
-	if (end->proc == PROC_INIT)
+	struct err e;
+
+	if (end->proc == PROC_INIT && m->phase == LIFE_CREATING) {
+		(void)err_set(&e, -EPROTO, "the container's process ended before it was created");
+		monitor_failed(m, &e);
+	} else if (end->proc == PROC_INIT) {
 		monitor_exited(m, end);
-	else
+	} else {
 		control_exited(m, end);
+	}
 }
 
 /* Decodes one message of the agent and serves it. */

@@ -20,6 +20,7 @@
 #include "monitor/priv.h"
 
 #define EXIT_VM_DIED 255 /* the VM ended by itself, e.g. a guest kernel panic */
+#define DRAIN_READS  32  /* a pipe's content twice */
 
 /* Signals that are not passed on: ours, job control of our own, and faults. */
 static const int kept_signals[] = { SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
@@ -72,12 +73,21 @@ static void on_kill_timeout(struct timer *t)
 	monitor_exited(m, &end);
 }
 
+/* Output of a killed container need not reach its reader. */
+static void bound_flush(struct monitor *m)
+{
+	if (loop_timer_set(&m->flush_timer, FLUSH_KILLED_MS) < 0)
+		loop_stop(&m->loop);
+}
+
 void monitor_kill(struct monitor *m)
 {
 	if (m->killed)
 		return;
 	m->killed = true;
-	if (loop_timer_set(&m->kill_timer, KILL_TIMEOUT_MS) < 0)
+	if (m->exited)
+		bound_flush(m);
+	else if (loop_timer_set(&m->kill_timer, KILL_TIMEOUT_MS) < 0)
 		log_debug("no timer for the kill");
 }
 
@@ -91,8 +101,8 @@ void monitor_exited(struct monitor *m, const struct msg_exited *end)
 	mark_put(&m->marks, "exited");
 	may_fail(loop_timer_set(&m->kill_timer, 0));
 	mux_close(&m->mux, msg_stream_id(PROC_INIT, STREAM_STDIN));
-	if (m->killed && loop_timer_set(&m->flush_timer, FLUSH_KILLED_MS) < 0)
-		loop_stop(&m->loop);
+	if (m->killed)
+		bound_flush(m);
 	monitor_check_end(m);
 }
 
@@ -146,6 +156,7 @@ void monitor_failed(struct monitor *m, const struct err *why)
 {
 	scoped_str text = { 0 };
 
+	loop_stop(&m->loop);
 	if (m->error.code != 0)
 		return;
 	str_add(&text, why->msg);
@@ -155,16 +166,19 @@ void monitor_failed(struct monitor *m, const struct err *why)
 		      str_check(&text) == 0 ? text.p : why->msg);
 	if (!m->exited)
 		m->exit_code = EXIT_VM_DIED;
-	loop_stop(&m->loop);
 }
 
+/* What stands there now. Bounded: a guest that writes without end must not keep us from the rest. */
 static void drain(int fd, struct ring *to)
 {
 	uint8_t buf[4096];
-	ssize_t n;
+	ssize_t n = fd < 0 ? 0 : 1;
 
-	while (fd >= 0 && (n = read(fd, buf, sizeof buf)) > 0)
-		ring_put_last(to, buf, (size_t)n);
+	for (int i = 0; i < DRAIN_READS && n > 0; i++) {
+		n = read(fd, buf, sizeof buf);
+		if (n > 0)
+			ring_put_last(to, buf, (size_t)n);
+	}
 }
 
 static void on_console(struct source *s, uint32_t events)
@@ -338,9 +352,9 @@ static int run(struct monitor *m, struct err *e)
 	if (r < 0)
 		return r;
 	r = watch_vm(m);
-	if (r == 0)
+	if (r == 0 && m->error.code == 0) /* the loop forgets what stopped it before it ran */
 		r = ctl_send(m->sync_fd, MSG_S_NAMESPACES, NULL, NULL, NULL, 0);
-	if (r == 0)
+	if (r == 0 && m->error.code == 0)
 		r = loop_run(&m->loop);
 	if (r < 0)
 		return err_set(e, r, "monitor: %m");

@@ -23,6 +23,7 @@
 #define KILL_TIMEOUT_MS 10000       /* from SIGKILL for the container to the end of its VM */
 #define FLUSH_KILLED_MS 1000        /* output of a killed container may wait that long for its reader */
 #define CONNS_MAX       1024
+#define AGENT_MARKS_MAX 128 /* marks that the agent may have written to the host's disk */
 
 struct monitor;
 
@@ -61,6 +62,8 @@ struct monitor {
 	size_t n_conns;
 	uint32_t next_request, next_proc;
 	uint32_t create_request; /* request number of MSG_A_CREATE */
+	uint32_t start_request;  /* of MSG_A_START while it is under way; 0 = none */
+	unsigned n_marks;        /* of the agent */
 	enum life_state phase;
 	bool ready;      /* the agent has answered */
 	bool hooks_done; /* cor has run the hooks that precede the container */
