@@ -23,6 +23,7 @@
  * namespace is the machine's own. */
 #define NS_AT_CLONE (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWUSER)
 #define NS_ALL      (NS_AT_CLONE | CLONE_NEWCGROUP | CLONE_NEWTIME)
+#define END_MS      1000 /* for killed processes to be gone */
 
 static void oom_ready(struct source *src, uint32_t events unused_arg)
 {
@@ -295,6 +296,9 @@ void ctr_fini(struct agent *a)
 	loop_del(&c->oom);
 	scope_close(&c->oom_fd);
 	scope_close(&c->device_prog);
+	/* Without a pid namespace its processes were killed one by one, and end in their own time. */
+	if (c->cg >= 0)
+		may_fail(cg2_wait_empty(c->cg, END_MS)); /* the removal says what is wrong */
 	scope_close(&c->cg);
 	if (a->conf.cgroup >= 0)
 		r = cg2_remove(a->conf.cgroup, c->cg_name);

@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/mark.h"
 #include "base/num.h"
 #include "base/str.h"
 
@@ -210,4 +212,30 @@ int cg2_signal(int cg, int sig)
 	if (r < 0)
 		return r;
 	return s.found ? 0 : -ESRCH;
+}
+
+int cg2_wait_empty(int cg, int timeout_ms)
+{
+	uint64_t until = mark_now_ns() + (uint64_t)timeout_ms * 1000000u, now, populated;
+	struct pollfd p = { .fd = openat(cg, "cgroup.events", O_RDONLY | O_CLOEXEC), .events = POLLPRI };
+	scoped_fd events = p.fd;
+	char drop[256];
+	int r;
+
+	if (events < 0)
+		return -errno;
+	for (;;) {
+		/* Reading this fd arms its poll: a change after it is seen. */
+		if (pread(events, drop, sizeof drop, 0) < 0)
+			return -errno;
+		r = cg2_read_key(cg, "cgroup.events", "populated", &populated);
+		if (r < 0 || populated == 0)
+			return r;
+		now = mark_now_ns();
+		if (now >= until)
+			return -ETIMEDOUT;
+		r = poll(&p, 1, (int)((until - now) / 1000000u) + 1);
+		if (r < 0 && errno != EINTR)
+			return -errno;
+	}
 }

@@ -30,4 +30,8 @@ int must_check cg2_read_key(int cg, const char *file, const char *key, uint64_t 
  * kernel has it. -ESRCH: there is none. */
 int must_check cg2_signal(int cg, int sig);
 
+/* Waits until no live process is in the cgroup or below: killed ones end a moment later. 0, or
+ * -ETIMEDOUT after timeout_ms. */
+int must_check cg2_wait_empty(int cg, int timeout_ms);
+
 #endif
