@@ -386,7 +386,8 @@ static void test_dies_with_parent(void **state)
 
 	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* the orphan becomes ours to wait for */
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-	script(v, "#!/bin/sh\necho up >&3; read line <&3\nread line <&5\n");
+	script(v,
+	       "#!/bin/sh\necho up >&3; exec sleep 50\n"); /* it must not end by itself at the sockets' end */
 	parent = fork();
 	if (parent == 0) {
 		char up[4];
