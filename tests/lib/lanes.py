@@ -174,7 +174,7 @@ LANES = {
     "unit": ("gcc build without warnings, unit tests, fuzz corpora", lane_unit),
     "clang": ("clang build without warnings", lane_clang),
     "sanitize": ("ASan and UBSan: unit tests and the cli lane", lane_sanitize),
-    "reference": ("the cli and vm tests against runc and crun", lane_reference),
+    "reference": ("only by name: the cli and vm tests against runc and crun", lane_reference),
     "cli": ("all verbs with the agent in namespaces instead of a machine", lane_cli),
     "vm": ("real virtual machines, crun as oracle", lane_vm),
     "engines": ("Podman and containerd with cor", lane_engines),
@@ -191,7 +191,8 @@ def default_names(opts):
         return ["cli", "vm", "engines"]
     if opts.quick:
         return ["style", "unit", "cli", "vm"]
-    return names()
+    # `reference` asks runc and crun, whose own races are not ours to fail on: it is for who writes tests.
+    return [name for name in names() if name != "reference"]
 
 
 def run(name, opts):
