@@ -481,9 +481,9 @@ void verb_result(int fd, int code, const char *text)
 {
 	struct err e = { 0 };
 	const struct ctl_msg *msg = verb_expect(fd, MSG_C_RESULT);
+	int r = ctl_result(msg, &e);
 
-	(void)ctl_result(msg, &e);
-	if (e.code != code || !strstr(e.msg, text))
+	if (r != code || e.code != code || !strstr(e.msg, text))
 		fail_msg("result %d \"%s\", not %d \"%s\"", e.code, e.msg, code, text);
 }
 
