@@ -8,6 +8,7 @@
 #include "runtime/cli.h"
 #include "runtime/client.h"
 #include "runtime/ctr.h"
+#include "runtime/out.h"
 #include "runtime/verbs.h"
 
 static void put_cpu(struct json_writer *w, const struct msg_stats *s)
@@ -62,11 +63,7 @@ static int print_stats(const char *id, const struct msg_stats *s, struct err *e)
 	json_close(&w, '}');
 	json_close(&w, '}');
 	str_addc(&text, '\n');
-	if (str_check(&text) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	return fputs(text.p, stdout) == EOF || fflush(stdout) == EOF
-		       ? err_set(e, -errno, "write to stdout: %m")
-		       : 0;
+	return out_print(&text, e);
 }
 
 static int ask(struct ctr *c, struct msg_stats *ret, struct err *e)

@@ -7,6 +7,7 @@
 #include "oci/features.h"
 #include "oci/template.h"
 #include "runtime/cli.h"
+#include "runtime/out.h"
 #include "runtime/verbs.h"
 
 int cmd_features(struct cli *cli, struct err *e)
@@ -15,11 +16,7 @@ int cmd_features(struct cli *cli, struct err *e)
 
 	(void)cli;
 	features_write(&text);
-	if (str_check(&text) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	return fputs(text.p, stdout) == EOF || fflush(stdout) == EOF
-		       ? err_set(e, -errno, "write to stdout: %m")
-		       : 0;
+	return out_print(&text, e);
 }
 
 int cmd_spec(struct cli *cli, struct err *e)

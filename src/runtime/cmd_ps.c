@@ -8,6 +8,7 @@
 #include "runtime/cli.h"
 #include "runtime/client.h"
 #include "runtime/ctr.h"
+#include "runtime/out.h"
 #include "runtime/verbs.h"
 
 /* The monitor and the stubs of exec sessions; the hypervisor is no process of the container. */
@@ -87,9 +88,5 @@ int cmd_ps(struct cli *cli, struct err *e)
 	r = cli->format == CLI_JSON ? host_pids(&c, &text, e) : guest_table(&c, &text, e);
 	if (r < 0)
 		return r;
-	if (str_check(&text) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	return fputs(text.p, stdout) == EOF || fflush(stdout) == EOF
-		       ? err_set(e, -errno, "write to stdout: %m")
-		       : 0;
+	return out_print(&text, e);
 }

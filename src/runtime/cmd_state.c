@@ -6,17 +6,8 @@
 #include "base/num.h"
 #include "runtime/cli.h"
 #include "runtime/ctr.h"
+#include "runtime/out.h"
 #include "runtime/verbs.h"
-
-/* Text on stdout; a closed pipe or a full disk is the caller's to know. */
-static int print(const struct str *text, struct err *e)
-{
-	if (str_check(text) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (fputs(text->p ? text->p : "", stdout) == EOF || fflush(stdout) == EOF)
-		return err_set(e, -errno, "write to stdout: %m");
-	return 0;
-}
 
 int cmd_state(struct cli *cli, struct err *e)
 {
@@ -30,7 +21,7 @@ int cmd_state(struct cli *cli, struct err *e)
 	c.state.oci_version = NULL; /* of this document, not of config.json */
 	state_write(&c.state, "  ", &text);
 	str_addc(&text, '\n');
-	return print(&text, e);
+	return out_print(&text, e);
 }
 
 static int print_list(struct cli *cli, struct oci_state *states, size_t n, struct err *e)
@@ -43,7 +34,7 @@ static int print_list(struct cli *cli, struct oci_state *states, size_t n, struc
 		state_list_json(states, n, &text);
 	else
 		state_list_table(states, n, &text);
-	return print(&text, e);
+	return out_print(&text, e);
 }
 
 /* A container that vanishes while the list is made is not in it; a half-made one is shown by its ID. */
