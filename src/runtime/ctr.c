@@ -11,14 +11,18 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "sys/proc.h"
 
-#define FILE_MAX (1u << 20)
-#define END_MS   10000 /* how long killed processes may take to be gone */
+#define FILE_MAX     (1u << 20)
+#define END_MS       10000 /* how long killed processes may take to be gone */
+#define LOCK_MS      5000  /* how long a lock is waited for: a delete takes less, a create may hang */
+#define LOCK_STEP_MS 10
+#define LAST_MS      1000 /* how long a monitor may take to end after it has said so */
 
 static int parse_proc(const char *text, struct ctr_proc *ret)
 {
@@ -79,13 +83,13 @@ static int note_holder(int lock_fd)
 	return 0;
 }
 
-static int take_lock(struct ctr *c, bool block)
+static int take_lock(struct ctr *c)
 {
 	if (c->lock_fd < 0)
 		c->lock_fd = openat(c->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (c->lock_fd < 0)
 		return -errno;
-	while (flock(c->lock_fd, LOCK_EX | (block ? 0 : LOCK_NB)) < 0)
+	while (flock(c->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		if (errno != EINTR)
 			return -errno;
 	return note_holder(c->lock_fd);
@@ -107,12 +111,16 @@ int ctr_make(const char *root, const char *id, struct ctr *ret, struct err *e)
 			       errno == EEXIST ? id : dir);
 	r = open_dir(root, id, ret, e);
 	if (r == 0) {
-		r = take_lock(ret, false);
+		r = take_lock(ret);
 		if (r < 0)
 			(void)err_set(e, r, "lock %s: %m", dir);
 	}
 	if (r < 0) {
 		ctr_fini(ret);
+		/* Locked by another already: that is a delete, which removes it. By now the name may belong
+		 * to a third one. */
+		if (r == -EWOULDBLOCK)
+			return r;
 		may_fail(io_remove_tree_at(AT_FDCWD, dir)); /* the first error is the one to tell */
 	}
 	return r;
@@ -130,7 +138,7 @@ int ctr_open(const char *root, const char *id, struct ctr *ret, struct err *e)
 		ctr_fini(ret);
 		return r;
 	}
-	r = io_read_file_at(ret->dirfd, "state.json", FILE_MAX, &text, &n);
+	r = io_read_file_at(ret->dirfd, "state.json", STATE_TEXT_MAX, &text, &n);
 	if (r == 0)
 		r = state_read(text, n, &ret->state, &ignored);
 	ret->half_made = r < 0;
@@ -180,6 +188,16 @@ bool ctr_is_alive(const struct ctr *c)
 	return c->monitor.pid > 0 && proc_is_alive(c->monitor.pid, c->monitor.start);
 }
 
+/* The last thing that a monitor does is to say "stopped", which it then is: an end that is forced now would
+ * cost its caller the exit code. */
+static void await_monitor(const struct ctr *c)
+{
+	scoped_fd fd = -1;
+
+	if (proc_open(c->monitor.pid, c->monitor.start, &fd) == 0)
+		may_fail(proc_wait_end(fd, LAST_MS)); /* stopped it is in any case */
+}
+
 /* What `phase` says, believed as far as the processes allow. */
 void ctr_refresh(struct ctr *c)
 {
@@ -194,8 +212,12 @@ void ctr_refresh(struct ctr *c)
 	alive = ctr_is_alive(c);
 	if (io_read_file_at(c->dirfd, "phase", 64, &text, &n) == 0) {
 		text[strcspn(text, "\n")] = 0;
-		if (str_starts(text, "stopped ") && num_parse_u64_max(text + 8, 255, &code) == 0)
+		if (str_starts(text, "stopped ") && num_parse_u64_max(text + 8, 255, &code) == 0) {
 			c->exit_code = (int)code;
+			if (alive)
+				await_monitor(c);
+			alive = false;
+		}
 		if (life_by_name(text) < LIFE_STATE_N)
 			phase = life_by_name(text);
 	}
@@ -221,22 +243,33 @@ static int kill_holder(struct ctr *c, struct err *e)
 		     : 0;
 }
 
+static int wait_lock(struct ctr *c, bool force, struct err *e)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_STEP_MS * 1000000 };
+	int r;
+
+	for (int waited = 0;; waited += LOCK_STEP_MS) {
+		r = take_lock(c);
+		if (r != -EWOULDBLOCK || waited >= LOCK_MS)
+			return r < 0 ? err_set(e, r, "lock %s: %m", c->dir) : 0;
+		/* Again each time: a holder writes who it is after it has the lock. */
+		r = force ? kill_holder(c, e) : 0;
+		if (r < 0)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 int ctr_lock(struct ctr *c, bool force, struct err *e)
 {
 	struct stat st;
 	int r;
 
-	r = take_lock(c, !force);
-	if (r == -EWOULDBLOCK && force) {
-		r = kill_holder(c, e);
-		if (r < 0)
-			return r;
-		r = take_lock(c, true);
-	}
-	if (r < 0)
-		return err_set(e, r, "lock %s: %m", c->dir);
+	r = wait_lock(c, force, e);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	/* The holder before us may have deleted it. */
-	if (fstat(c->dirfd, &st) < 0 || st.st_nlink == 0)
+	if (r < 0 || fstat(c->dirfd, &st) < 0 || st.st_nlink == 0)
 		return err_set(e, -ENOENT, "container %s does not exist", c->id);
 	ctr_refresh(c);
 	return 0;
@@ -364,12 +397,14 @@ int ctr_list(const char *root, struct strv *ids, struct err *e)
 	if (!d)
 		return errno == ENOENT ? 0 : err_set(e, -errno, "state directory %s: %m", root);
 	while ((errno = 0, ent = readdir(d)))
-		if (ent->d_type == DT_DIR && str_is_id(ent->d_name))
+		if ((ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN) && str_is_id(ent->d_name))
 			strv_add(ids, ent->d_name);
 	if (errno)
 		return err_set(e, -errno, "read %s: %m", root);
 	r = strv_check(ids);
-	if (r == 0 && ids->n > 1)
+	if (r < 0)
+		return err_set(e, r, "out of memory");
+	if (ids->n > 1)
 		qsort(ids->p, ids->n, sizeof *ids->p, compare);
-	return r;
+	return 0;
 }

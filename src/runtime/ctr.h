@@ -50,7 +50,8 @@ void ctr_fini(struct ctr *c); /* idempotent; releases the lock */
 #define scoped_ctr __attribute__((cleanup(ctr_fini))) struct ctr
 
 /* Takes the lock. `force`: whoever holds it (a create that hangs) is killed, with the monitor that it
- * started. -ENOENT if the container went away meanwhile. */
+ * started; else it is waited for, some seconds at most: -EWOULDBLOCK. -ENOENT if the container went away
+ * meanwhile. */
 int must_check ctr_lock(struct ctr *c, bool force, struct err *e);
 /* Gives the lock back early: the container is whole and others may delete it. */
 void ctr_unlock(struct ctr *c);
