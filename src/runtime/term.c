@@ -13,11 +13,15 @@
 #define PUMP_BYTES 65536
 #define LAST_MS    1000 /* for the slave's end after the process's end */
 
+static void on_from(struct source *s, uint32_t events);
+
 static void pump_update(struct term_pump *p)
 {
 	if (p->from.loop)
 		may_fail(loop_mod(&p->from,
 				  p->eof || ring_room(&p->ring) == 0 ? 0 : EPOLLIN)); /* fd is watched */
+	else if (!p->eof && ring_room(&p->ring) > 0)                                  /* see on_from() */
+		may_fail(loop_add(p->loop, &p->from, p->from_fd, EPOLLIN, on_from));  /* it was there */
 	if (p->to.loop)
 		may_fail(loop_mod(&p->to, p->ring.len ? EPOLLOUT : 0));
 }
@@ -63,7 +67,10 @@ static void on_from(struct source *s, uint32_t events)
 {
 	struct term_pump *p = container_of(s, struct term_pump, from);
 
-	(void)events;
+	/* A hang-up is reported whether it is asked for or not: until there is room, the fd leaves the loop.
+	 */
+	if (ring_room(&p->ring) == 0 && (events & (EPOLLHUP | EPOLLERR)))
+		loop_del(&p->from);
 	if (ring_room(&p->ring) > 0 && !pump_read(p)) {
 		p->eof = true;
 		loop_del(&p->from);
@@ -77,7 +84,7 @@ static void on_to(struct source *s, uint32_t events)
 {
 	struct term_pump *p = container_of(s, struct term_pump, to);
 
-	if (!pump_write(p) || (events & EPOLLERR))
+	if (!pump_write(p) || (events & (EPOLLERR | EPOLLHUP)))
 		pump_stop(p);
 	pump_update(p);
 }
@@ -86,6 +93,7 @@ static int pump_start(struct term_pump *p, struct loop *l, int from, int to)
 {
 	int r;
 
+	p->loop = l;
 	p->from_fd = from;
 	p->to_fd = to;
 	r = ring_init(&p->ring, PUMP_BYTES);

@@ -12,6 +12,7 @@
 #include "base/ring.h"
 
 struct term_pump {
+	struct loop *loop;
 	struct source from, to;
 	int from_fd, to_fd;
 	struct ring ring;
