@@ -107,6 +107,7 @@ static void test_exit_waits_for_output(void **state)
 		got += (size_t)n;
 	assert_int_equal(got, 8 * sizeof block);
 	assert_int_equal(rig_wait(r), 300 & 0xff);
+	assert_string_equal(rig_file(r, "phase"), "stopped 44\n");
 }
 
 /* `cor start` is killed between its request and the answer: the container runs all the same. */
