@@ -128,9 +128,6 @@ static int describe(struct creation *c, struct err *e)
 	r = plan_root(&c->spec, c->bundle, &c->mem, &c->plan.root, e);
 	if (r < 0)
 		return r;
-	s->oci_version = c->spec.oci_version;
-	s->id = c->ctr.id;
-	s->bundle = c->bundle;
 	s->rootfs = c->plan.root;
 	s->created = arena_str(&c->mem, created);
 	s->owner = arena_fmt(&c->mem, "%u", (unsigned)getuid());
@@ -148,6 +145,10 @@ static int make_directory(struct creation *c, struct err *e)
 	if (r < 0)
 		return r;
 	c->ctr_made = true;
+	/* from here on poststop hooks may be told about it */
+	c->ctr.state.oci_version = c->spec.oci_version;
+	c->ctr.state.id = c->ctr.id;
+	c->ctr.state.bundle = c->bundle;
 	if (c->cli->create.timing || c->cli->create.timing_json)
 		c->marks.fd = openat(c->ctr.dirfd, "marks", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	mark_put_at(&c->marks, "start", c->t_start);

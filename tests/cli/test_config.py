@@ -166,6 +166,21 @@ def test_missing_config(t):
 
 
 @case(timeout=60, only=("cor",), quick=True)
+def test_early_failure_with_poststop(t):
+    """The container's directory is there, its root is not: the hook is told, nothing is left."""
+    c = t.rt.container()
+    out = t.dir / "poststop.json"
+    conf = changed("root.path", "gone")
+    conf["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"cat > {out}"]}]}
+    bundle.write_config(c.bundle, conf)
+    r = c.run()
+    t.eq(r.code, 1)
+    t.has(r.err, "root.path: gone")
+    t.eq(json.loads(out.read_text())["status"], "stopped")
+    t.eq(t.rt.states(), [])
+
+
+@case(timeout=60, only=("cor",), quick=True)
 def test_accepted(t):
     """What must be taken: unknown members, versions to come, empty vm objects, both spellings."""
     c = t.rt.container()
