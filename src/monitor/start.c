@@ -44,11 +44,18 @@ static int read_plan(struct monitor *m, struct err *e)
  * not others; and a terminal can become the controlling one. */
 static int own_session(struct monitor *m, struct err *e)
 {
+	struct rlimit files;
+
 	(void)m;
 	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader already */
 		return err_set(e, -errno, "setsid: %m");
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return err_set(e, -errno, "signal: %m");
+	/* Each exec session takes four descriptors; the caller's soft limit is made for select(2). */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files); /* it then works with fewer */
+	}
 	return 0;
 }
 

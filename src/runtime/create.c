@@ -231,7 +231,6 @@ static int make_cgroup(struct creation *c, struct err *e)
 		r = cgroup_create(&c->cgroup, &limits, &c->warnings, e);
 	if (r < 0)
 		return r;
-	c->cgroup_made = true;
 	/* What could not be made was left out: the list on disk is what there is. */
 	return ctr_write_cgroup(&c->ctr, &c->cgroup, e);
 }

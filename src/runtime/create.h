@@ -18,7 +18,7 @@ struct creation {
 	struct spec spec;
 	char *bundle;
 	struct ctr ctr;
-	bool ctr_made, cgroup_made;
+	bool ctr_made;
 	struct cgroup cgroup;
 	struct mon_plan plan;
 	struct strv warnings;
