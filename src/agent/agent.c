@@ -25,6 +25,7 @@
  * are those of the process, checked here. */
 #define SHARE_OPTIONS "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,access=client"
 #define SHARE_TAG     "cor"
+#define ENTROPY_MIN   32 /* bytes: a full seed */
 
 void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v)
 {
@@ -73,7 +74,9 @@ static void set_clock(const struct msg_hello *m)
 		log_warn("the clock was not set");
 }
 
-static void add_entropy(const struct msg_hello *m)
+/* A clone has its template's pool: it must be another one before anything draws from it. Bytes that were
+ * drawn in advance are dropped by the reseed. */
+static int add_entropy(const struct msg_hello *m, struct err *e)
 {
 	struct {
 		int bits, size;
@@ -81,20 +84,20 @@ static void add_entropy(const struct msg_hello *m)
 	} pool = { 0 };
 	scoped_fd fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 
-	if (m->entropy.n == 0)
-		return;
-	if (m->entropy.n <= sizeof pool.bytes) {
-		memcpy(pool.bytes, m->entropy.p, m->entropy.n);
-		pool.size = (int)m->entropy.n;
-		pool.bits = pool.size * 8;
-	}
-	if (fd < 0 || pool.size == 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0)
-		log_warn("entropy was not added");
+	if (m->entropy.n < ENTROPY_MIN || m->entropy.n > sizeof pool.bytes)
+		return err_set(e, -EINVAL, "entropy from the host: %zu bytes", (size_t)m->entropy.n);
+	memcpy(pool.bytes, m->entropy.p, m->entropy.n);
+	pool.size = (int)m->entropy.n;
+	pool.bits = pool.size * 8;
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+		return err_set(e, -errno, "entropy from the host was not taken: %m");
+	return 0;
 }
 
 static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 {
 	const struct msg_hello *m = v;
+	uint64_t woken = boot_now_ns();
 	struct utsname u = { 0 };
 	struct msg_ready ready = { .version = PROTO_VERSION, .nonce = m->nonce, .boot_ns = a->conf.boot_ns };
 
@@ -102,7 +105,12 @@ static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 	if (m->version == PROTO_VERSION) {
 		if (!a->conf.is_test) {
 			set_clock(m);
-			add_entropy(m);
+			if (add_entropy(m, e) < 0) {
+				/* Nothing may run with another's random numbers: the console says why. */
+				log_error("%s", e->msg);
+				a->stop = true;
+				return e->code;
+			}
 		}
 		a->greeted = true;
 		a->marks = m->marks;
@@ -111,6 +119,7 @@ static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 	ready.release = u.release;
 	ready.ready_ns = boot_now_ns();
 	agent_send(a, MSG_A_READY, id, &rec_ready, &ready);
+	mark_at(a, "hello", woken);
 	mark_at(a, "boot-mounts", a->conf.times.mounts);
 	mark_at(a, "boot-modules", a->conf.times.modules);
 	mark_at(a, "boot-settings", a->conf.times.settings);

@@ -60,6 +60,14 @@ static const struct opt rows[] = {
 	  "emulation)" },
 	{ "qemu.params", 0, OPT_WORDS, HOST, AT(qemu_params), 0, 0, NULL, NULL,
 	  "arguments added to QEMU's command line" },
+	{ "template", 0, OPT_BOOL, HOST, AT(template), 0, 0, NULL, NULL,
+	  "start VMs as clones of a saved one where there is one of their shape, and save one where not" },
+	{ "template.dir", 0, OPT_PATH, HOST, AT(template_dir), 0, 0, NULL, NULL,
+	  "where templates are kept; only root may be able to write there" },
+	{ "template.domain", 0, OPT_STR, HOST, AT(template_domain), 0, 0, NULL, "NAME",
+	  "trust domain: only VMs of one domain share memory pages, those of their template" },
+	{ "template.max_size", 0, OPT_SIZE, HOST, AT(template_max_size), 0, 16 * TIB, NULL, NULL,
+	  "disk space of a domain's templates; the longest unused are removed; 0 is no limit" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,
@@ -93,6 +101,10 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.vcpus = 1,
 		.vcpus_max = 255,
 		.boot_timeout_ns = 120 * SEC,
+		.template = true,
+		.template_dir = "/var/lib/cor/templates",
+		.template_domain = "default",
+		.template_max_size = 4096 * MIB,
 	};
 	s->kernel = arena_fmt(&s->mem, "%s/vmlinux", osdir);
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);

@@ -34,6 +34,10 @@ struct settings {
 	int accel;                     /* enum settings_accel */
 	struct opt_strs qemu_params;   /* extra arguments */
 	int log_level;                 /* 0 = auto, else enum log_level + 1 */
+	bool template;                 /* clone VMs from templates */
+	const char *template_dir;      /* where they are */
+	const char *template_domain;   /* VMs of one domain share their template's pages */
+	uint64_t template_max_size;    /* bytes of one domain's templates on disk; 0 = no limit */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;
 	bool memory_asked, vcpus_asked; /* config.json named the VM's size itself */

@@ -3,6 +3,7 @@
  * says what leaving it out would buy. */
 #include "hyper/cmdline.h"
 
+#include <string.h>
 #include <time.h>
 
 static const char *const words[] = {
@@ -23,6 +24,8 @@ static const char *const words[] = {
 /* On one CPU the kernel would write over every LOCK prefix; each write costs software emulation the page's
  * translation. Emulated, the prefix is free. */
 static const char keep_locks[] = "noreplace-smp";
+
+#define TSC_WORD "tsc_early_khz="
 
 #define NS_PER_MS    1000000u
 #define KHZ_PER_MHZ  1000u
@@ -91,6 +94,19 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 	if (!cfg->kvm)
 		str_addf(to, "%s%s", gap, keep_locks);
 	if (khz)
-		str_addf(to, "%stsc_early_khz=%llu", gap, (unsigned long long)khz);
+		str_addf(to, "%s" TSC_WORD "%llu", gap, (unsigned long long)khz);
 	return str_check(to);
+}
+
+void hv_cmdline_shape(const char *cmdline, struct str *to)
+{
+	const char *p = cmdline;
+
+	while (*p) {
+		size_t n = strcspn(p, " ");
+
+		if (!str_starts(p, TSC_WORD))
+			str_addn(to, p, n + (p[n] == ' '));
+		p += n + (p[n] == ' ');
+	}
 }

@@ -12,4 +12,8 @@
  * looked at. 0 or -ENOMEM. */
 int must_check hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to);
 
+/* Appends what of a command line shapes the machine: all words but those that were measured, which differ
+ * a little each time. */
+void hv_cmdline_shape(const char *cmdline, struct str *to);
+
 #endif

@@ -13,17 +13,22 @@ static const struct hv_ops *const drivers[PLAN_HV_N] = {
 	[PLAN_HV_QEMU] = &qemu_ops,
 };
 
+const struct hv_ops *hv_ops_of(const struct vmcfg *cfg)
+{
+	return cfg->hypervisor < PLAN_HV_N ? drivers[cfg->hypervisor] : NULL;
+}
+
 int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 {
 	struct hv *hv;
 
-	if (cfg->hypervisor >= PLAN_HV_N || !drivers[cfg->hypervisor])
+	if (!hv_ops_of(cfg))
 		return err_set(e, -EINVAL, "hypervisor number %u: this monitor has no such driver",
 			       cfg->hypervisor);
 	hv = calloc(1, sizeof *hv);
 	if (!hv)
 		return err_set(e, -ENOMEM, "out of memory");
-	hv->ops = drivers[cfg->hypervisor];
+	hv->ops = hv_ops_of(cfg);
 	hv->pid = -1;
 	hv->pidfd = hv->agent_fd = hv->console_fd = hv->log_fd = -1;
 	*ret = hv;

@@ -23,6 +23,12 @@ struct hv_ops {
 	int (*start)(struct hv *hv, const struct vmcfg *cfg, struct err *e);
 	int (*pause)(struct hv *hv, struct err *e);
 	int (*resume)(struct hv *hv, struct err *e);
+	/* Text that names everything in cfg that shapes the machine's state: two equal texts, and the same
+	 * files behind the paths in them, make equal templates. What a clone is given anew is left out. */
+	int (*shape)(const struct vmcfg *cfg, struct str *to, struct err *e);
+	/* Of a VM started with cfg->template_make: waits until the agent waits for its first message, writes
+	 * the machine's state into dir and ends the VM, whose process has then ended. */
+	int (*save)(struct hv *hv, const char *dir, int timeout_ms, struct err *e);
 	/* Ends it at once (SIGKILL to the VM's process); reaping stays with the caller. */
 	void (*stop)(struct hv *hv);
 	/* After the VM's process ended: says why in words (its own last messages, exit status). */
@@ -40,6 +46,8 @@ struct hv {
 	void *priv;
 };
 
+/* The driver's table, for questions about a cfg without a VM; NULL = there is none. */
+const struct hv_ops *hv_ops_of(const struct vmcfg *cfg);
 /* A driver for cfg->hypervisor. hv_free() ends what hv_start() began, reaps, closes, frees; NULL is fine. */
 int must_check hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e);
 void hv_free(struct hv *hv);

@@ -9,17 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hyper/child.h"
+#include "hyper/cmdline.h"
 #include "hyper/qmp.h"
 #include "sys/proc.h"
 
-#define WHY_MAX 2048 /* unread words of QEMU that why() adds */
+#define WHY_MAX         2048  /* unread words of QEMU that why() adds */
+#define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
 
 struct qemu {
 	struct qmp qmp;
 };
+
+#define CAPABILITIES                                                                                         \
+	"{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":true},"                            \
+	"{\"capability\":\"events\",\"state\":true}]}"
+
+/* What a clone does first. It is written before QEMU runs, so it costs no round trip. */
+static const char clone_commands[] =
+	"{\"execute\":\"qmp_capabilities\"}\n"
+	"{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"state\"}}\n"
+	"{\"execute\":\"migrate-set-capabilities\",\"arguments\":" CAPABILITIES "}\n"
+	"{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:state\"}}\n";
 
 static int pair(int *ret_ours, int *ret_theirs)
 {
@@ -86,6 +100,25 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 	return hv_child_start(&c, &hv->pid, &hv->pidfd, e);
 }
 
+/* The template's state, if this is to be a clone. */
+static int give_state(const struct qemu *q, const struct vmcfg *cfg, struct err *e)
+{
+	scoped_free char *path = NULL;
+	scoped_fd fd = -1;
+	int r;
+
+	if (!cfg->template_dir || cfg->template_make)
+		return 0;
+	path = str_fmt("%s/" QEMU_STATE_FILE, cfg->template_dir);
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "template %s: %m", path);
+	r = qmp_preload(&q->qmp, clone_commands, fd);
+	return r < 0 ? err_set(e, r, "template %s: %m", path) : 0;
+}
+
 static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 {
 	int theirs[QEMU_FD_N];
@@ -106,7 +139,9 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 		r = set_nonblocking(hv);
 	if (r < 0)
 		(void)err_set(e, r, "channels to the hypervisor: %m");
-	else
+	if (r == 0)
+		r = give_state(q, cfg, e);
+	if (r == 0)
 		r = run(hv, cfg, theirs, e);
 	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
 		scope_close(&theirs[i]);
@@ -130,6 +165,94 @@ static int qemu_pause(struct hv *hv, struct err *e)
 static int qemu_resume(struct hv *hv, struct err *e)
 {
 	return command(hv, "cont", e);
+}
+
+/* A file that goes into the machine: whoever replaces or changes it gets another shape. */
+static int add_file(const char *path, struct str *to, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_set(e, -errno, "%s: %m", path);
+	str_addf(to, "file %s %llu:%llu %lld %lld.%09ld\n", path, (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+		 st.st_mtim.tv_nsec);
+	return 0;
+}
+
+/* Paths and the command line stand for themselves; the share and the template's own place are given
+ * anew to each clone. */
+static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
+{
+	static char share[] = "/";
+	scoped_str words = { 0 };
+	const char *const files[] = { cfg->hypervisor_path, cfg->hypervisor_preload, cfg->kernel,
+				      cfg->initrd };
+	struct vmcfg plain = *cfg;
+	scoped_strv args = { 0 };
+	int r = 0;
+
+	hv_cmdline_shape(cfg->cmdline, &words);
+	if (str_check(&words) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	plain.share = share;
+	plain.cmdline = words.p;
+	plain.template_dir = NULL;
+	plain.template_make = false;
+	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
+		r = files[i] ? add_file(files[i], to, e) : 0;
+	if (r == 0)
+		r = qemu_args(&plain, &args, e);
+	for (size_t i = 0; i < args.n && r == 0; i++)
+		str_addf(to, "arg %s\n", args.p[i]);
+	if (r == 0)
+		r = str_check(to);
+	return r == -ENOMEM ? err_set(e, r, "out of memory") : r;
+}
+
+/* Runs the migration whose target is fd and waits for its end. The guest runs on until the last moment,
+ * so that a clone goes on by itself. */
+static int write_state(struct qmp *q, int fd, struct err *e)
+{
+	int r;
+
+	r = qmp_command_args(q, "migrate-set-capabilities", CAPABILITIES, HV_TIMEOUT_MS, e);
+	if (r == 0)
+		r = qmp_send_fd(q, "state", fd, HV_TIMEOUT_MS, e);
+	if (r == 0)
+		r = qmp_command_args(q, "migrate", "{\"uri\":\"fd:state\"}", HV_TIMEOUT_MS, e);
+	if (r == 0)
+		r = qmp_wait_event(q, 1u << QMP_SAVED | 1u << QMP_NOT_SAVED, SAVE_TIMEOUT_MS, e);
+	if (r < 0)
+		return r;
+	if ((unsigned)r & 1u << QMP_NOT_SAVED)
+		return err_set(e, -EIO, "the hypervisor could not save its state");
+	return 0;
+}
+
+static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err *e)
+{
+	scoped_free char *path = str_fmt("%s/" QEMU_STATE_FILE, dir);
+	struct qemu *q = hv->priv;
+	scoped_fd fd = -1;
+	int r;
+
+	if (!q || hv->pid < 0)
+		return err_set(e, -ESRCH, "the hypervisor does not run");
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(e, -errno, "template %s: %m", path);
+	r = qmp_wait_event(&q->qmp, 1u << QMP_PORT_OPEN, timeout_ms, e);
+	if (r < 0)
+		return r;
+	r = write_state(&q->qmp, fd, e);
+	if (r < 0)
+		return r;
+	hv_child_kill(hv->pidfd); /* the state is written; the memory is in the page cache, also after this */
+	r = proc_wait_end(hv->pidfd, HV_TIMEOUT_MS);
+	return r < 0 ? err_set(e, r, "the end of the hypervisor: %m") : 0;
 }
 
 static void qemu_stop(struct hv *hv)
@@ -181,6 +304,8 @@ const struct hv_ops qemu_ops = {
 	.start = qemu_start,
 	.pause = qemu_pause,
 	.resume = qemu_resume,
+	.shape = qemu_shape,
+	.save = qemu_save,
 	.stop = qemu_stop,
 	.why = qemu_why,
 	.fini = qemu_fini,

@@ -13,6 +13,10 @@ extern const struct hv_ops qemu_ops;
 /* The fds that QEMU finds open beside stdio; the arguments name them. */
 enum qemu_fd { QEMU_FD_AGENT = 3, QEMU_FD_CONSOLE, QEMU_FD_QMP, QEMU_FD_N };
 
+/* Files of a template: memory is mapped by the argument list, state goes over QMP. */
+#define QEMU_MEMORY_FILE "memory"
+#define QEMU_STATE_FILE  "state"
+
 /* Appends QEMU's whole argv. -EINVAL with a text for a value that no machine can have. docs/machine.md
  * says what each argument is for. */
 int must_check qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e);

@@ -29,7 +29,7 @@ static const char *const devices[] = {
 	"-device",  "isa-serial,chardev=console",
 	"-chardev", "socket,id=agent,fd=3",
 	"-device",  "virtio-serial-pci,max_ports=2",
-	"-device",  "virtserialport,chardev=agent,name=cor.agent,nr=1",
+	"-device",  "virtserialport,chardev=agent,name=cor.agent,nr=1,id=agent",
 	"-device",  "virtio-9p-pci,fsdev=share,mount_tag=cor",
 };
 _Static_assert(QEMU_FD_AGENT == 3 && QEMU_FD_CONSOLE == 4 && QEMU_FD_QMP == 5, "named in devices[]");
@@ -78,6 +78,43 @@ static int check(const struct vmcfg *cfg, struct err *e)
 	return 0;
 }
 
+/* A template's memory is a file: its maker's is the file itself, a clone's a private, copy-on-write
+ * mapping of it. */
+static void add_memory(const struct vmcfg *cfg, struct strv *to)
+{
+	unsigned long long mib = cfg->memory / MIB;
+	scoped_str head = { 0 }, path = { 0 };
+
+	if (!cfg->template_dir)
+		return; /* anonymous */
+	strv_add(to, "-machine");
+	strv_add(to, "memory-backend=mem");
+	strv_add(to, "-object");
+	str_addf(&head, "memory-backend-file,id=mem,size=%lluM,share=%s,mem-path=", mib,
+		 cfg->template_make ? "on" : "off");
+	str_addf(&path, "%s/" QEMU_MEMORY_FILE, cfg->template_dir);
+	if (str_check(&head) < 0 || str_check(&path) < 0)
+		strv_add_take(to, NULL);
+	else
+		add_option(to, head.p, path.p);
+}
+
+/* A clone has its kernel in memory. */
+static void add_boot(const struct vmcfg *cfg, struct strv *to)
+{
+	if (cfg->template_dir && !cfg->template_make) {
+		strv_add(to, "-incoming");
+		strv_add(to, "defer");
+		return;
+	}
+	strv_add(to, "-kernel");
+	strv_add(to, cfg->kernel);
+	strv_add(to, "-initrd");
+	strv_add(to, cfg->initrd);
+	strv_add(to, "-append");
+	strv_add(to, cfg->cmdline);
+}
+
 int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 {
 	int r;
@@ -92,12 +129,8 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	add_cpu(cfg, to);
 	strv_add(to, "-m");
 	strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
-	strv_add(to, "-kernel");
-	strv_add(to, cfg->kernel);
-	strv_add(to, "-initrd");
-	strv_add(to, cfg->initrd);
-	strv_add(to, "-append");
-	strv_add(to, cfg->cmdline);
+	add_memory(cfg, to);
+	add_boot(cfg, to);
 	strv_add(to, "-fsdev");
 	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
 	add_all(to, devices, ARRAY_LEN(devices));

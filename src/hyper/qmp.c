@@ -16,16 +16,30 @@ struct scan {
 	const char *p, *end;
 };
 
-/* What a key of the outermost object, or of "error", means to us. */
-enum slot { SLOT_NONE, SLOT_GREETING, SLOT_RETURN, SLOT_ERROR, SLOT_EVENT, SLOT_ID, SLOT_DESC };
+/* What a key of the outermost object, of "error", or of "data" means to us. */
+enum slot {
+	SLOT_NONE,
+	SLOT_GREETING,
+	SLOT_RETURN,
+	SLOT_ERROR,
+	SLOT_EVENT,
+	SLOT_ID,
+	SLOT_DATA,
+	SLOT_DESC,
+	SLOT_OPEN,
+	SLOT_STATUS
+};
 
 static const struct {
 	const char *key;
-	int depth; /* 1 = outermost */
+	enum slot in; /* SLOT_NONE = the outermost object, else the value of that key of it */
 	enum slot slot;
 } slots[] = {
-	{ "QMP", 1, SLOT_GREETING }, { "return", 1, SLOT_RETURN }, { "error", 1, SLOT_ERROR },
-	{ "event", 1, SLOT_EVENT },  { "id", 1, SLOT_ID },         { "desc", 2, SLOT_DESC },
+	{ "QMP", SLOT_NONE, SLOT_GREETING },  { "return", SLOT_NONE, SLOT_RETURN },
+	{ "error", SLOT_NONE, SLOT_ERROR },   { "event", SLOT_NONE, SLOT_EVENT },
+	{ "id", SLOT_NONE, SLOT_ID },         { "data", SLOT_NONE, SLOT_DATA },
+	{ "desc", SLOT_ERROR, SLOT_DESC },    { "open", SLOT_DATA, SLOT_OPEN },
+	{ "status", SLOT_DATA, SLOT_STATUS },
 };
 
 static void skip_blanks(struct scan *s)
@@ -177,6 +191,10 @@ static int scan_scalar(struct scan *s, enum slot slot, struct qmp_reply *r)
 		r->has_id = text_to_id(from, s->p, &r->id);
 	else if (slot == SLOT_EVENT || slot == SLOT_DESC)
 		memcpy(r->text, text, sizeof text);
+	else if (slot == SLOT_OPEN)
+		r->open = c == 't';
+	else if (slot == SLOT_STATUS)
+		(void)snprintf(r->status, sizeof r->status, "%.15s", text); /* longer than any of ours */
 	return 0;
 }
 
@@ -186,14 +204,16 @@ struct walk {
 	unsigned kinds; /* bit per enum qmp_kind */
 	int depth;
 	bool is_array[QMP_DEPTH + 1]; /* by depth */
-	bool in_error;                /* inside the outermost "error" */
+	enum slot in;                 /* inside the outermost "error" or "data"; else SLOT_NONE */
 };
 
 static enum slot find_slot(const struct walk *w, const char *key)
 {
+	if (w->depth > 2 || (w->depth == 2 && w->in == SLOT_NONE))
+		return SLOT_NONE;
 	for (size_t i = 0; i < ARRAY_LEN(slots); i++)
-		if (slots[i].depth == w->depth && strcmp(slots[i].key, key) == 0)
-			return w->depth == 1 || w->in_error ? slots[i].slot : SLOT_NONE;
+		if (slots[i].in == w->in && strcmp(slots[i].key, key) == 0)
+			return slots[i].slot;
 	return SLOT_NONE;
 }
 
@@ -224,7 +244,10 @@ static int scan_key(struct walk *w, enum slot *ret)
 		break;
 	case SLOT_NONE:
 	case SLOT_ID:
+	case SLOT_DATA:
 	case SLOT_DESC:
+	case SLOT_OPEN:
+	case SLOT_STATUS:
 		break;
 	}
 	return 0;
@@ -244,7 +267,7 @@ static int scan_after(struct walk *w, bool *more)
 			return -EBADMSG;
 		w->depth--;
 		if (w->depth == 1)
-			w->in_error = false;
+			w->in = SLOT_NONE;
 	}
 	return 0;
 }
@@ -264,8 +287,8 @@ static int scan_value(struct walk *w, enum slot slot, bool *opened)
 	w->s.p++;
 	w->depth++;
 	w->is_array[w->depth] = c == '[';
-	if (slot == SLOT_ERROR)
-		w->in_error = true;
+	if (slot == SLOT_ERROR || slot == SLOT_DATA)
+		w->in = slot;
 	skip_blanks(&w->s);
 	*opened = peek(&w->s) != (c == '[' ? ']' : '}');
 	return 0;
@@ -373,6 +396,18 @@ static int next_reply(struct qmp *q, uint64_t until_ns, struct qmp_reply *ret)
 	return r;
 }
 
+static void note_event(struct qmp *q, const struct qmp_reply *r)
+{
+	if (r->kind != QMP_EVENT)
+		return;
+	if (strcmp(r->text, "VSERPORT_CHANGE") == 0 && r->open)
+		q->seen |= 1u << QMP_PORT_OPEN;
+	if (strcmp(r->text, "MIGRATION") == 0 && strcmp(r->status, "completed") == 0)
+		q->seen |= 1u << QMP_SAVED;
+	if (strcmp(r->text, "MIGRATION") == 0 && strcmp(r->status, "failed") == 0)
+		q->seen |= 1u << QMP_NOT_SAVED;
+}
+
 /* Skips events and answers to commands that timed out before. */
 static int await(struct qmp *q, bool greeting, uint64_t id, uint64_t until_ns, struct qmp_reply *ret)
 {
@@ -382,27 +417,47 @@ static int await(struct qmp *q, bool greeting, uint64_t id, uint64_t until_ns, s
 		r = next_reply(q, until_ns, ret);
 		if (r < 0)
 			return r;
+		note_event(q, ret);
 		if (greeting ? ret->kind == QMP_GREETING : ret->has_id && ret->id == id)
 			return 0;
 	}
 	return -EBADMSG;
 }
 
-static int send_command(struct qmp *q, const char *name, uint64_t until_ns, struct qmp_reply *ret)
-{
-	char line[128];
-	ssize_t w;
-	int n;
+struct command {
+	const char *name, *args; /* args NULL = none */
+	int fd;                  /* goes with it; -1 = none */
+};
 
-	n = snprintf(line, sizeof line, "{\"execute\":\"%s\",\"id\":%llu}\n", name,
-		     (unsigned long long)++q->last_id);
+/* Far less than a socket holds: a full one means that QEMU hangs. */
+static int send_line(int sock, const char *line, size_t n, int fd)
+{
+	ssize_t w;
+
+	if (fd >= 0)
+		return io_send_fds(sock, line, n, &fd, 1) < 0 ? -EPIPE : 0;
+	w = send(sock, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (w == (ssize_t)n)
+		return 0;
+	return w < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
+}
+
+static int send_command(struct qmp *q, const struct command *c, uint64_t until_ns, struct qmp_reply *ret)
+{
+	char line[512];
+	int n, r;
+
+	n = snprintf(line, sizeof line, "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%llu}\n", c->name,
+		     c->args ? c->args : "{}", (unsigned long long)++q->last_id);
 	if (n < 0 || (size_t)n >= sizeof line)
 		return -EINVAL;
-	/* Far less than a socket holds: a full one means that QEMU hangs. */
-	w = send(q->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (w != n)
-		return w < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
-	return await(q, false, q->last_id, until_ns, ret);
+	r = send_line(q->fd, line, (size_t)n, c->fd);
+	return r < 0 ? r : await(q, false, q->last_id, until_ns, ret);
+}
+
+int qmp_preload(const struct qmp *q, const char *lines, int fd)
+{
+	return send_line(q->fd, lines, strlen(lines), fd);
 }
 
 /* May be cut short by a timeout and be called again. Any answer will do: if the mode is not entered, the
@@ -417,13 +472,14 @@ static int negotiate(struct qmp *q, uint64_t until_ns)
 	if (r < 0)
 		return r;
 	q->greeted = true;
-	r = send_command(q, "qmp_capabilities", until_ns, &rep);
+	r = send_command(q, &(struct command){ .name = "qmp_capabilities", .fd = -1 }, until_ns, &rep);
 	q->ready = r == 0;
 	return r;
 }
 
-int qmp_command(struct qmp *q, const char *name, int timeout_ms, struct err *e)
+static int run_command(struct qmp *q, const struct command *c, int timeout_ms, struct err *e)
 {
+	const char *name = c->name;
 	uint64_t until_ns = mark_now_ns() + (uint64_t)timeout_ms * 1000000u;
 	struct qmp_reply rep;
 	int r = 0;
@@ -433,7 +489,7 @@ int qmp_command(struct qmp *q, const char *name, int timeout_ms, struct err *e)
 	if (!q->ready)
 		r = negotiate(q, until_ns);
 	if (r == 0)
-		r = send_command(q, name, until_ns, &rep);
+		r = send_command(q, c, until_ns, &rep);
 	if (r == -ETIMEDOUT)
 		return err_set(e, r, "the hypervisor did not answer \"%s\" within %d ms", name, timeout_ms);
 	if (r < 0) {
@@ -443,4 +499,47 @@ int qmp_command(struct qmp *q, const char *name, int timeout_ms, struct err *e)
 	if (rep.kind != QMP_RETURN)
 		return err_set(e, -EIO, "the hypervisor refused \"%s\": %s", name, rep.text);
 	return 0;
+}
+
+int qmp_command(struct qmp *q, const char *name, int timeout_ms, struct err *e)
+{
+	return run_command(q, &(struct command){ .name = name, .fd = -1 }, timeout_ms, e);
+}
+
+int qmp_command_args(struct qmp *q, const char *name, const char *args, int timeout_ms, struct err *e)
+{
+	return run_command(q, &(struct command){ .name = name, .args = args, .fd = -1 }, timeout_ms, e);
+}
+
+int qmp_send_fd(struct qmp *q, const char *name, int fd, int timeout_ms, struct err *e)
+{
+	char args[64];
+	int n = snprintf(args, sizeof args, "{\"fdname\":\"%s\"}", name);
+
+	if (n < 0 || (size_t)n >= sizeof args)
+		return err_set(e, -EINVAL, "descriptor's name %s is too long", name);
+	return run_command(q, &(struct command){ .name = "getfd", .args = args, .fd = fd }, timeout_ms, e);
+}
+
+int qmp_wait_event(struct qmp *q, unsigned events, int timeout_ms, struct err *e)
+{
+	uint64_t until_ns = mark_now_ns() + (uint64_t)timeout_ms * 1000000u;
+	struct qmp_reply rep;
+	int r = q->fd < 0 ? -EPIPE : 0;
+
+	if (r == 0 && !q->ready)
+		r = negotiate(q, until_ns);
+	while (r == 0 && !(q->seen & events)) {
+		r = next_reply(q, until_ns, &rep);
+		if (r == 0)
+			note_event(q, &rep);
+	}
+	if (r == -ETIMEDOUT)
+		return err_set(e, r, "the hypervisor did not report what was awaited within %d ms",
+			       timeout_ms);
+	if (r < 0) {
+		qmp_fini(q);
+		return err_set(e, r, "the hypervisor's control connection: %m");
+	}
+	return (int)(q->seen & events);
 }

@@ -31,17 +31,27 @@ struct qmp_reply {
 	uint64_t id;             /* "id", if it is a number */
 	char text[QMP_TEXT_MAX]; /* desc of an error, name of an event: printable ASCII, cut if long; else ""
 				  */
+	bool open;               /* an event's data: "open" is true */
+	char status[16];         /* an event's data: its "status", or "" */
 };
 
 /* Reads one line (without its end). 0, or -EBADMSG if it is no JSON object, nests deeper than
  * QMP_DEPTH, or is of none or several of the kinds; *ret is then unchanged. */
 int must_check qmp_scan(const char *line, size_t n, struct qmp_reply *ret);
 
+/* What a driver waits for. */
+enum qmp_event {
+	QMP_PORT_OPEN, /* the guest has opened the agent's port */
+	QMP_SAVED,     /* a migration is complete */
+	QMP_NOT_SAVED, /* or failed */
+};
+
 struct qmp {
 	int fd;       /* owned; -1 = none */
 	bool greeted; /* its greeting was read */
 	bool ready;   /* capabilities are negotiated */
 	uint64_t last_id;
+	unsigned seen; /* bit per enum qmp_event */
 	size_t len;
 	char in[QMP_LINE_MAX];
 };
@@ -54,5 +64,16 @@ void qmp_fini(struct qmp *q);         /* idempotent */
  * closed the connection; -EIO with QEMU's words when it refused; -EBADMSG, after which the connection
  * is closed. */
 int must_check qmp_command(struct qmp *q, const char *name, int timeout_ms, struct err *e);
+/* The same with arguments: `args` is their JSON object, NULL = none. */
+int must_check qmp_command_args(struct qmp *q, const char *name, const char *args, int timeout_ms,
+				struct err *e);
+/* Gives QEMU a descriptor under a name, for commands that take one. It stays the caller's. */
+int must_check qmp_send_fd(struct qmp *q, const char *name, int fd, int timeout_ms, struct err *e);
+/* Waits until one of the events (bits) has been seen since the connection began; returns those seen.
+ * -ETIMEDOUT, and as qmp_command(). */
+int must_check qmp_wait_event(struct qmp *q, unsigned events, int timeout_ms, struct err *e);
+/* Writes commands (whole lines) that QEMU obeys when it is up, with a descriptor for the first, and waits
+ * for nothing: what they answer is skipped later. Before the first qmp_command() only. */
+int must_check qmp_preload(const struct qmp *q, const char *lines, int fd);
 
 #endif

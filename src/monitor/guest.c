@@ -96,8 +96,12 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 	}
 	m->ready = true;
 	loop_timer_del(&m->boot_timer);
-	/* The guest's clock starts with its kernel: its own times are laid on ours at this moment. */
-	if (msg->boot_ns <= msg->ready_ns && msg->ready_ns <= now) {
+	/* The guest's clock starts with its kernel, a clone's where its template's stopped: its own times are
+	 * laid on ours at this moment. */
+	if (m->plan.vm.template_dir) {
+		m->guest_epoch_ns =
+			now - msg->ready_ns; /* before our VM was started, perhaps below 0: it wraps */
+	} else if (msg->boot_ns <= msg->ready_ns && msg->ready_ns <= now) {
 		/* A starved emulator's clock jumps: the guest did not boot before its VM was started. */
 		m->guest_epoch_ns = num_max(m->vm_started_ns, now - msg->ready_ns);
 		mark_put_at(&m->marks, "guest-kernel", m->guest_epoch_ns);
@@ -110,7 +114,7 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 static void on_mark(struct monitor *m, const struct msg_mark *mark)
 {
 	struct marks agent = { .fd = m->marks.fd, .proc = "agent" };
-	uint64_t now = mark_now_ns();
+	uint64_t now = mark_now_ns(), at;
 	char name[65];
 	size_t n = 0;
 
@@ -119,9 +123,15 @@ static void on_mark(struct monitor *m, const struct msg_mark *mark)
 		if ((*p >= 'a' && *p <= 'z') || *p == '-')
 			name[n++] = *p;
 	name[n] = 0;
-	/* The guest's clock may run a little ahead of ours, and may lie: no mark is of the future. */
-	if (m->guest_epoch_ns && m->n_marks++ < AGENT_MARKS_MAX)
-		mark_put_at(&agent, name, num_min(now, m->guest_epoch_ns + num_min(mark->boot_ns, now)));
+	if (!m->guest_epoch_ns || m->n_marks >= AGENT_MARKS_MAX)
+		return;
+	/* The guest's clock may run a little ahead of ours, and may lie: no mark is of the future. A clone
+	 * tells its template's too: not ours. */
+	at = num_min(now, m->guest_epoch_ns + num_min(mark->boot_ns, now));
+	if (at < m->vm_started_ns)
+		return;
+	m->n_marks++;
+	mark_put_at(&agent, m->plan.vm.template_dir && str_eq(name, "hello") ? "cloned" : name, at);
 }
 
 static void on_result(struct monitor *m, uint32_t request, const struct msg_result *res)

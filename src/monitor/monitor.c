@@ -19,8 +19,9 @@
 #include "base/num.h"
 #include "monitor/priv.h"
 
-#define EXIT_VM_DIED 255 /* the VM ended by itself, e.g. a guest kernel panic */
-#define DRAIN_READS  32  /* a pipe's content twice */
+#define CLONE_TIMEOUT_MS 20000u /* some hundred times what a clone takes on an idle machine */
+#define EXIT_VM_DIED     255    /* the VM ended by itself, e.g. a guest kernel panic */
+#define DRAIN_READS      32     /* a pipe's content twice */
 
 /* Signals that are not passed on: ours, job control of our own, and faults. */
 static const int kept_signals[] = { SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
@@ -168,6 +169,8 @@ void monitor_failed(struct monitor *m, const struct err *why)
 		m->exit_code = EXIT_VM_DIED;
 }
 
+static int watch_vm(struct monitor *m);
+
 /* What stands there now. Bounded: a guest that writes without end must not keep us from the rest. */
 static void drain(int fd, struct ring *to)
 {
@@ -199,6 +202,32 @@ static void on_vm_log(struct source *s, uint32_t events)
 		loop_del(s);
 }
 
+/* A clone that does not come up costs the time until this, no container: another VM boots in its place. */
+static bool boot_instead(struct monitor *m)
+{
+	struct err e = { 0 };
+	int r;
+
+	if (!m->plan.vm.template_dir || m->ready || m->error.code != 0)
+		return false;
+	log_warn("container %s: the clone of template %s did not come up; a VM is booted instead", m->plan.id,
+		 m->plan.vm.template_dir);
+	loop_del(&m->vm_src);
+	loop_del(&m->console_src);
+	loop_del(&m->log_src);
+	mux_fini(&m->mux);
+	m->mux_up = false;
+	r = start_again(m, &e);
+	if (r == 0)
+		r = watch_vm(m);
+	if (r < 0) {
+		if (e.code == 0)
+			(void)err_set(&e, r, "monitor: %m");
+		monitor_failed(m, &e);
+	}
+	return true;
+}
+
 /* The VM's process ended. */
 static void on_vm_end(struct source *s, uint32_t events)
 {
@@ -217,6 +246,8 @@ static void on_vm_end(struct source *s, uint32_t events)
 		loop_stop(&m->loop);
 		return;
 	}
+	if (boot_instead(m))
+		return;
 	m->hv->ops->why(m->hv, status, &why);
 	(void)err_set(&e, -EIO, "%s", str_check(&why) == 0 && why.p ? why.p : "the virtual machine ended");
 	monitor_failed(m, &e);
@@ -229,6 +260,8 @@ static void on_boot_timeout(struct timer *t)
 	struct monitor *m = container_of(t, struct monitor, boot_timer);
 	struct err e;
 
+	if (boot_instead(m))
+		return;
 	(void)err_set(&e, -ETIMEDOUT, "the guest did not come up within %u ms (vm.boot_timeout)",
 		      m->plan.boot_timeout_ms);
 	monitor_failed(m, &e);
@@ -309,7 +342,9 @@ static int watch_vm(struct monitor *m)
 	m->mux_up = true;
 	r = guest_hello(m);
 	if (r == 0 || r == -EPIPE) /* a VM that is gone already is reported by its own end */
-		r = loop_timer_set(&m->boot_timer, m->plan.boot_timeout_ms);
+		r = loop_timer_set(&m->boot_timer, m->plan.vm.template_dir ? num_min(CLONE_TIMEOUT_MS,
+										     m->plan.boot_timeout_ms)
+									   : m->plan.boot_timeout_ms);
 	return r;
 }
 
@@ -319,7 +354,7 @@ static int init(struct monitor *m)
 
 	m->sync_fd = PLAN_FD_SYNC;
 	m->state_fd = PLAN_FD_STATE;
-	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = -1;
+	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = -1;
 	for (int i = 0; i < 3; i++)
 		m->stdio[i] = -1;
 	for (int fd = PLAN_FD_PLAN; fd < PLAN_FD_N; fd++)
@@ -392,6 +427,7 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 		may_fail(ctl_send_result(m->sync_fd, MSG_S_FAILED, e->code, e->msg)); /* nobody may listen */
 	scope_close(&m->sync_fd);
 	scope_close(&m->marks_fd);
+	scope_close(&m->host_ns);
 	arena_fini(&m->mem);
 	ring_fini(&m->console);
 	ring_fini(&m->vm_log);

@@ -49,6 +49,8 @@ struct monitor {
 	int state_fd; /* the state directory */
 	int marks_fd;
 	struct hv *hv;
+	int host_ns; /* the mount namespace with the host's paths, kept while a boot may still be needed; -1
+		      */
 	struct mux mux;
 	bool mux_up;
 	uint64_t nonce;
@@ -79,6 +81,8 @@ struct monitor {
 
 /* start.c */
 int must_check start_run(struct monitor *m, struct err *e); /* every step up to the event loop */
+/* The VM was to be a clone and did not come up: drops the template and boots a new VM in its place. */
+int must_check start_again(struct monitor *m, struct err *e);
 /* guest.c */
 extern const struct mux_ops guest_ops;
 int must_check guest_hello(struct monitor *m);

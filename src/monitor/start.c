@@ -5,6 +5,7 @@
  * namespaces and the share allow; everything after that runs beside the guest's boot. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "hyper/template.h"
 #include "monitor/priv.h"
 #include "sys/mnt.h"
 #include "sys/ns.h"
@@ -218,8 +220,36 @@ static int enter_view(struct monitor *m, struct err *e)
 
 	if (!binds)
 		return err_set(e, -ENOMEM, "out of memory");
+	if (m->plan.vm.template_dir) {
+		m->host_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		if (m->host_ns < 0)
+			return err_set(e, -errno, "mount namespace: %m");
+	}
 	describe_share(m, &s, binds);
 	return share_enter_view(&s, SHARE_VIEW_PROC, e);
+}
+
+int start_again(struct monitor *m, struct err *e)
+{
+	scoped_fd view = -1;
+	int r;
+
+	/* The view is back as it was afterwards: it may be in use through /proc/PID/root. */
+	view = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (view < 0)
+		view = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (setns(m->host_ns, CLONE_NEWNS) < 0)
+		return err_set(e, -errno, "the host's mount namespace: %m");
+	template_drop(m->plan.vm.template_dir);
+	m->plan.vm.template_dir = NULL;
+	hv_free(m->hv);
+	m->hv = NULL;
+	r = start_vm(m, e);
+	if (r < 0)
+		return r;
+	if (setns(view, CLONE_NEWNS) < 0)
+		return err_set(e, -errno, "view of the container: %m");
+	return 0;
 }
 
 static const struct {

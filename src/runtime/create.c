@@ -20,6 +20,7 @@
 #include "oci/validate.h"
 #include "runtime/hooks.h"
 #include "runtime/pidfile.h"
+#include "runtime/templates.h"
 #include "wire/ctl.h"
 
 static void log_warnings(struct strv *w)
@@ -176,7 +177,11 @@ static int make_plan(struct creation *c, struct err *e)
 		.marks = c->marks.fd >= 0,
 	};
 
-	return plan_make(&in, &c->mem, &c->plan, &c->warnings, e);
+	int r = plan_make(&in, &c->mem, &c->plan, &c->warnings, e);
+
+	return r == 0 ? templates_plan(&c->cli->settings, &c->mem, &c->plan.vm, &c->want_template,
+				       &c->warnings, e)
+		      : r;
 }
 
 /* The filter is compiled here once; exec sessions take it from the file. */
@@ -357,6 +362,8 @@ int create_container(struct creation *c, struct err *e)
 	log_warnings(&c->warnings);
 	if (r < 0)
 		undo(c);
+	else if (c->want_template)
+		templates_make_beside(&c->cli->settings, &c->plan.vm);
 	return r;
 }
 

@@ -25,6 +25,7 @@ struct creation {
 	struct spawned monitor;
 	struct marks marks;
 	uint64_t t_start, t_parsed;
+	bool want_template; /* there is none of this VM's shape */
 };
 
 /* Reads, checks and normalises the bundle: fills spec, bundle and the settings of the cli. Nothing is

@@ -37,6 +37,8 @@ static const struct {
 	{ "boot-modules", "agent", "modules: virtio, 9p" },
 	{ "boot-settings", "agent", "cgroups, loopback device" },
 	{ "boot-channel", "agent", "virtio port opened" },
+	{ "cloned", "VMM up", "hypervisor's own start, state loaded, first message there" },
+	{ "hello", "agent", "first message there" },
 	{ "agent-ready", "agent", "answer to the monitor" },
 	{ "container", "hand-over", "container's description to the agent" },
 	{ "share-mounted", "container", "9p mounted" },

@@ -28,6 +28,7 @@ struct cli;
 	X(spec)                                                                                              \
 	X(start)                                                                                             \
 	X(state)                                                                                             \
+	X(template)                                                                                          \
 	X(update)
 
 #define VERB_DECLARE(name) int must_check cmd_##name(struct cli *c, struct err *e);

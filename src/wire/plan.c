@@ -25,6 +25,8 @@ static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_U64, memory, 0),
 	F(vmcfg, PACK_U32, vcpus, 0),
 	F(vmcfg, PACK_STR, share, LIM_PATH),
+	F(vmcfg, PACK_STR, template_dir, LIM_PATH),
+	F(vmcfg, PACK_BOOL, template_make, 0),
 };
 const struct pack_rec rec_vmcfg = { "vmcfg", sizeof(struct vmcfg), vmcfg_fields, ARRAY_LEN(vmcfg_fields) };
 

@@ -7,7 +7,7 @@
 
 enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
 
-/* One virtual machine. Also what a template is keyed by, later. */
+/* One virtual machine. What a template is keyed by, too: hyper/template.h. */
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
@@ -19,7 +19,10 @@ struct vmcfg {
 	char *cmdline;   /* whole kernel command line */
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	uint32_t vcpus;
-	char *share; /* directory shared with the guest (see monitor/share.h) */
+	char *share;        /* directory shared with the guest (see monitor/share.h) */
+	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)
+			     */
+	bool template_make; /* instead: boot with the memory in template_dir, to be saved there */
 };
 
 /* A bind mount's host side. */

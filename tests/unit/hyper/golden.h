@@ -43,7 +43,7 @@ static const char *const golden_tcg[] = {
 	"-device",
 	"virtio-serial-pci,max_ports=2",
 	"-device",
-	"virtserialport,chardev=agent,name=cor.agent,nr=1",
+	"virtserialport,chardev=agent,name=cor.agent,nr=1,id=agent",
 	"-device",
 	"virtio-9p-pci,fsdev=share,mount_tag=cor",
 };
