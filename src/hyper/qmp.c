@@ -447,8 +447,9 @@ static int send_command(struct qmp *q, const struct command *c, uint64_t until_n
 	char line[512];
 	int n, r;
 
-	n = snprintf(line, sizeof line, "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%llu}\n", c->name,
-		     c->args ? c->args : "{}", (unsigned long long)++q->last_id);
+	n = snprintf(line, sizeof line, "{\"execute\":\"%s\"%s%s,\"id\":%llu}\n", c->name,
+		     c->args ? ",\"arguments\":" : "", c->args ? c->args : "",
+		     (unsigned long long)++q->last_id);
 	if (n < 0 || (size_t)n >= sizeof line)
 		return -EINVAL;
 	r = send_line(q->fd, line, (size_t)n, c->fd);

@@ -145,16 +145,17 @@ static const struct {
 
 int cmd_template(struct cli *c, struct err *e)
 {
+	const char *verb = c->args.n ? c->args.p[0] : "ls";
 	struct template_store store;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		if (!str_eq(c->args.p[0], verbs[i].name))
+		if (!str_eq(verb, verbs[i].name))
 			continue;
 		if (c->args.n > 1 && !verbs[i].takes_keys)
 			return err_set(e, -EINVAL, "template %s takes no further argument", verbs[i].name);
 		r = templates_store(&c->settings, &c->mem, &store, e);
 		return r == 0 ? verbs[i].run(c, &store, e) : r;
 	}
-	return err_set(e, -EINVAL, "template %s: expected ls, make, rm or gc", c->args.p[0]);
+	return err_set(e, -EINVAL, "template %s: expected ls, make, rm or gc", verb);
 }

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "hyper/hyper.h"
+#include "hyper/template.h"
 #include "monitor/monitor.h"
 #include "sys/pty.h"
 
@@ -116,6 +117,10 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 	};
 	*ret = hv;
 	return 0;
+}
+
+void template_drop(const char *dir unused_arg)
+{
 }
 
 void hv_free(struct hv *hv)
