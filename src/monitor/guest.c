@@ -126,9 +126,9 @@ static void on_mark(struct monitor *m, const struct msg_mark *mark)
 	if (!m->guest_epoch_ns || m->n_marks >= AGENT_MARKS_MAX)
 		return;
 	/* The guest's clock may run a little ahead of ours, and may lie: no mark is of the future. A clone
-	 * tells its template's too: not ours. */
+	 * tells its template's boot too: not ours. */
 	at = num_min(now, m->guest_epoch_ns + num_min(mark->boot_ns, now));
-	if (at < m->vm_started_ns)
+	if (m->plan.vm.template_dir && (at < m->vm_started_ns || str_starts(name, "boot-")))
 		return;
 	m->n_marks++;
 	mark_put_at(&agent, m->plan.vm.template_dir && str_eq(name, "hello") ? "cloned" : name, at);

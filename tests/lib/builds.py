@@ -55,7 +55,16 @@ class Build:
             if "warning:" in text:
                 at = max(0, text.find("warning:") - 500)
                 return f"$ {' '.join(cmd)}\nwarnings:\n{text[at:at + 5000]}"
+        if self.install:
+            confdir.mkdir(parents=True, exist_ok=True)
+            (confdir / "cor.conf").write_text(self._templates())
         return None
+
+    def _templates(self):
+        """Templates stay in the build. Off unless COR_TEST_TEMPLATE=on: a VM that saves itself beside a test is
+        one more than --vm-jobs counts, and what a test leaves must be its own."""
+        return (f"template = {os.environ.get('COR_TEST_TEMPLATE', 'off')}\n"
+                f"template.dir = {self.dir / 'templates'}\n")
 
     def settings(self, guest):
         """The settings that choose the guest: (global arguments for cor, what is wrong or None)."""
@@ -65,7 +74,7 @@ class Build:
             kernel = self.dir / "no-kernel"  # named in the plan, never read
             kernel.write_text("fake\n")
             path.write_text(f"qemu.path = {self.helper('fake-qemu')}\nqemu.params = --fake-agent {agent}\n"
-                            f"qemu.accel = tcg\nvm.kernel = {kernel}\nvm.initrd = {kernel}\n")
+                            f"qemu.accel = tcg\ntemplate = off\nvm.kernel = {kernel}\nvm.initrd = {kernel}\n")
             return ["--settings", str(path)], None
         return [], mini_os(self)
 
