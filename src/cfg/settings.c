@@ -94,6 +94,8 @@ static const struct {
 
 int settings_init(struct settings *s, const char *osdir, struct err *e)
 {
+	const char *slash = strrchr(osdir, '/');
+
 	*s = (struct settings){
 		.memory = 512 * MIB,
 		.memory_min = 128 * MIB,
@@ -102,13 +104,14 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.vcpus_max = 255,
 		.boot_timeout_ns = 120 * SEC,
 		.template = true,
-		.template_dir = "/var/lib/cor/templates",
 		.template_domain = "default",
 		.template_max_size = 4096 * MIB,
 	};
 	s->kernel = arena_fmt(&s->mem, "%s/vmlinux", osdir);
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);
-	if (!s->kernel || !s->initrd) {
+	/* beside the mini-OS: of an installed Cor in /var/lib/cor, of a build tree in the tree */
+	s->template_dir = arena_fmt(&s->mem, "%.*s/templates", slash ? (int)(slash - osdir) : 0, osdir);
+	if (!s->kernel || !s->initrd || !s->template_dir) {
 		settings_fini(s);
 		return err_set(e, -ENOMEM, "settings: %m");
 	}
