@@ -150,8 +150,9 @@ static const struct opt list_rows[] = {
 	HELP,
 };
 
-static const struct opt list_format_rows[] = {
+static const struct opt template_rows[] = {
 	CHOICE("format", 'f', AT(format), formats, "form of the output of ls"),
+	FLAG("json", 0, AT(json), "the same as --format json"),
 	HELP,
 };
 
@@ -284,7 +285,7 @@ const struct cli_verb cli_verbs[] = {
 	{ "check", "say whether this host can run VMs, and what is missing", "[OPTION]...",
 	  OPT_TABLE(check_rows), NO_ARGS, .settings = true, .run = cmd_check },
 	{ "template", "list, make or remove saved VMs that new ones are clones of",
-	  "[OPTION]... [ls | make | rm KEY... | gc]", OPT_TABLE(list_format_rows), .max = SIZE_MAX,
+	  "[OPTION]... [ls | make | rm KEY... | gc]", OPT_TABLE(template_rows), .max = SIZE_MAX,
 	  .until = ALL_ARGS, .fail_code = 1, .settings = true, .run = cmd_template },
 	{ "checkpoint", "not supported", "[OPTION]... ID", OPT_TABLE(checkpoint_rows), .id = true, .max = 1,
 	  .until = ALL_ARGS, .fail_code = 1, .unsupported = no_checkpoints },
