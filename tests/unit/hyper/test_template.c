@@ -150,20 +150,21 @@ static void test_manifest_text(void **state unused_arg)
 	static const char *const bad[] = {
 		"",
 		"cor-template 1\n",
-		"cor-template 2\nkey k\nboot b\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
-		"3\nstate "
-		"4\nvcpus 5\nkvm 0\nmade 6\n",
-		"cor-template 1\nboot b\nkey k\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
-		"3\nstate "
-		"4\nvcpus 5\nkvm 0\nmade 6\n",
-		"cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory -1\nmemory-inode 2\nmemory-changed "
-		"3\nstate "
-		"4\nvcpus 5\nkvm 0\nmade 6\n",
-		"cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
-		"3\nstate "
-		"4\nvcpus 5\nkvm 0\nmade 6\nmore 1\n",
-		"cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory 18446744073709551616\nmemory-inode 2\n"
-		"memory-changed 3\nstate 4\nvcpus 5\nkvm 0\nmade 6\n",
+		("cor-template 2\nkey k\nboot b\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
+		 "3\nstate "
+		 "4\nvcpus 5\nkvm 0\nmade 6\n"),
+		("cor-template 1\nboot b\nkey k\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
+		 "3\nstate "
+		 "4\nvcpus 5\nkvm 0\nmade 6\n"),
+		("cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory -1\nmemory-inode 2\nmemory-changed "
+		 "3\nstate "
+		 "4\nvcpus 5\nkvm 0\nmade 6\n"),
+		("cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory 1\nmemory-inode 2\nmemory-changed "
+		 "3\nstate "
+		 "4\nvcpus 5\nkvm 0\nmade 6\nmore 1\n"),
+		("cor-template 1\nkey k\nboot b\nstate-sha256 h\nmemory 18446744073709551616\nmemory-inode "
+		 "2\n"
+		 "memory-changed 3\nstate 4\nvcpus 5\nkvm 0\nmade 6\n"),
 	};
 	struct manifest m;
 	char text[2048];
