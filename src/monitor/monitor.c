@@ -354,7 +354,7 @@ static int init(struct monitor *m)
 
 	m->sync_fd = PLAN_FD_SYNC;
 	m->state_fd = PLAN_FD_STATE;
-	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = -1;
+	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = m->view_ns = -1;
 	for (int i = 0; i < 3; i++)
 		m->stdio[i] = -1;
 	for (int fd = PLAN_FD_PLAN; fd < PLAN_FD_N; fd++)
@@ -428,6 +428,7 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 	scope_close(&m->sync_fd);
 	scope_close(&m->marks_fd);
 	scope_close(&m->host_ns);
+	scope_close(&m->view_ns);
 	arena_fini(&m->mem);
 	ring_fini(&m->console);
 	ring_fini(&m->vm_log);

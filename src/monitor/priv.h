@@ -49,8 +49,8 @@ struct monitor {
 	int state_fd; /* the state directory */
 	int marks_fd;
 	struct hv *hv;
-	int host_ns; /* the mount namespace with the host's paths, kept while a boot may still be needed; -1
-		      */
+	int host_ns, view_ns; /* the mount namespaces with the host's paths and of the view, kept while a
+				 clone may turn out to be a boot; -1 */
 	struct mux mux;
 	bool mux_up;
 	uint64_t nonce;

@@ -216,28 +216,32 @@ static int take_stdio(struct monitor *m, struct err *e)
 static int enter_view(struct monitor *m, struct err *e)
 {
 	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
+	scoped_fd ns = -1;
 	struct share s;
+	int r;
 
 	if (!binds)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (m->plan.vm.template_dir) {
-		m->host_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-		if (m->host_ns < 0)
-			return err_set(e, -errno, "mount namespace: %m");
-	}
 	describe_share(m, &s, binds);
-	return share_enter_view(&s, SHARE_VIEW_PROC, e);
+	if (!m->plan.vm.template_dir)
+		return share_enter_view(&s, SHARE_VIEW_PROC, e);
+	/* Names the namespace that we are in, also when no /proc is in sight. */
+	ns = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	m->host_ns = openat(ns, "mnt", O_RDONLY | O_CLOEXEC);
+	if (ns < 0 || m->host_ns < 0)
+		return err_set(e, -errno, "mount namespace: %m");
+	r = share_enter_view(&s, SHARE_VIEW_PROC, e);
+	if (r < 0)
+		return r;
+	m->view_ns = openat(ns, "mnt", O_RDONLY | O_CLOEXEC);
+	return m->view_ns < 0 ? err_set(e, -errno, "mount namespace: %m") : 0;
 }
 
+/* From the view back to the host's paths, for as long as a start takes. */
 int start_again(struct monitor *m, struct err *e)
 {
-	scoped_fd view = -1;
 	int r;
 
-	/* The view is back as it was afterwards: it may be in use through /proc/PID/root. */
-	view = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (view < 0)
-		view = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (setns(m->host_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "the host's mount namespace: %m");
 	template_drop(m->plan.vm.template_dir);
@@ -247,7 +251,7 @@ int start_again(struct monitor *m, struct err *e)
 	r = start_vm(m, e);
 	if (r < 0)
 		return r;
-	if (setns(view, CLONE_NEWNS) < 0)
+	if (setns(m->view_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "view of the container: %m");
 	return 0;
 }
