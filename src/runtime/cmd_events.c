@@ -1,7 +1,6 @@
 /* cmd_events.c - `cor events`: figures of the container's cgroup in the guest, one JSON object a line, in
  * the shape of runc's. */
 #include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "oci/json.h"

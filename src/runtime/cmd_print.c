@@ -1,7 +1,6 @@
 /* cmd_print.c - verbs that only print: `cor spec` (a file) and `cor features`. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/io.h"
 #include "oci/features.h"

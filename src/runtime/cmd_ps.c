@@ -1,7 +1,6 @@
 /* cmd_ps.c - `cor ps`: as JSON the host's pids that stand for the container (callers feed them to the
  * host's ps), as a table the processes in the guest, as the container sees them. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,6 @@
 /* cmd_state.c - `cor state` and `cor list`: what the state directories say. */
 #include <errno.h>
-#include <pwd.h>
-#include <stdio.h>
 
-#include "base/num.h"
 #include "runtime/cli.h"
 #include "runtime/ctr.h"
 #include "runtime/out.h"
