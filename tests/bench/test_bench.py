@@ -11,7 +11,8 @@ from harness import SLOW, case
 
 MONITOR_PSS_KB = 1536
 COLD_RUN_S = 9.0
-OURS_MS = 300  # everything but QEMU's start and the kernel's boot
+OURS_MS = 300  # asked for: everything but QEMU's start and the kernel's boot. Printed, not a gate: it doubles under load
+NOT_OURS = ("guest-kernel", "agent-main", "container-ended")  # marks that end QEMU's start, the boot, the workload
 
 
 def pss_kb(pid):
@@ -39,19 +40,23 @@ def test_pss(t):
 
 @case(timeout=200, vm=True, only=("cor",), quick=True)
 def test_cold_run(t):
-    """`run true`, three times: wall time and the phases of the fastest."""
-    results = []
-    for i in range(3):
+    """`run true`, five times: wall time, our part of it, and the phases of the median run."""
+    runs = []
+    for i in range(5):
         c = t.rt.container(bundle.config(["true"]))
         path = t.dir / f"timing{i}.json"
-        r = c.run("--timing-json", path, timeout=90, check=0)
-        results.append((r.secs, json.loads(path.read_text())))
-    secs, phases = min(results, key=lambda x: x[0])
-    t.report(f"cold run of true: {', '.join(f'{s:.2f} s' for s, _ in results)}; median "
-             f"{statistics.median(s for s, _ in results):.2f} s")
-    t.report(json.dumps(phases))
-    with t.step(f"at most {COLD_RUN_S} s"):
-        t.true(secs <= COLD_RUN_S * SLOW, f"{secs:.2f} s")
+        secs = c.run("--timing-json", path, timeout=90, check=0).secs
+        phases = json.loads(path.read_text())
+        ours = sum(p["tookNs"] for p in phases if p["mark"] not in NOT_OURS) / 1e6
+        runs.append((secs, ours, phases))
+    runs.sort(key=lambda r: r[0])
+    median = statistics.median(r[0] for r in runs)
+    t.report(f"cold run of true: {', '.join(f'{r[0]:.2f}' for r in runs)} s; median {median:.2f} s")
+    t.report(f"of it agent and host: {', '.join(f'{r[1]:.0f}' for r in runs)} ms; median "
+             f"{statistics.median(r[1] for r in runs):.0f} ms (asked for: {OURS_MS}; load {os.getloadavg()[0]:.1f})")
+    t.report(json.dumps(runs[len(runs) // 2][2]))
+    with t.step(f"the median is at most {COLD_RUN_S} s"):
+        t.true(median <= COLD_RUN_S * SLOW, f"{median:.2f} s")
 
 
 @case(timeout=200, vm=True, only=("cor",))
