@@ -116,12 +116,16 @@ def sanitizer(opts):
 
 
 @functools.lru_cache(maxsize=None)
-def helper(name, directory):
+def helper(name, directory, more=()):
+    """tests/lib/NAME.c and `more` of the product's sources as a static program."""
     directory.mkdir(parents=True, exist_ok=True)
-    out, source = directory / name, TESTS / f"lib/{name}.c"
-    if not out.exists() or out.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-static", str(source), "-o", str(out)],
+    out, sources = directory / name, [TESTS / f"lib/{name}.c", *more]
+    if not out.exists() or out.stat().st_mtime < max(s.stat().st_mtime for s in sources):
+        tmp = directory / f"{name}.{os.getpid()}"
+        std = ["-std=gnu11", "-D_GNU_SOURCE", "-Wno-unused-parameter", f"-I{TOP / 'src'}"] if more else ["-std=c11"]
+        subprocess.run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", *std, *map(str, sources), "-o", str(tmp)],
                        check=True)
+        tmp.rename(out)
     return out
 
 

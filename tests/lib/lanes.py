@@ -14,6 +14,7 @@ import time
 
 import builds
 import harness
+import kvmhost
 import runner
 import style
 from runner import Totals
@@ -161,6 +162,26 @@ def lane_vm(opts):
     return runtime_tests("vm", opts, "qemu")
 
 
+def lane_kvm(opts):
+    """One host for all tests: this machine, or an emulated one, which sees the build and its mini-OS."""
+    build = builds.product(opts)
+    problem = build.make()
+    o = case_opts(opts, build.cor, "qemu")
+    if not problem:
+        o.runtime_args, problem = build.settings("qemu")
+    if problem:
+        return failed("kvm: set-up", problem)
+    o.probe = builds.probe(opts)
+    o.kvmprobe = kvmhost.probe_program(builds.base_dir(opts))
+    why = kvmhost.usable_here(builds.base_dir(opts))
+    runner.say(f"# {f'an emulated host, because here: {why}' if why else 'on this machine'}")
+    try:
+        with kvmhost.choose(builds.base_dir(opts), binds=[build.prefix, build.osdir]) as o.kvmhost:
+            return runner.run(runner.load("kvm"), o)
+    except kvmhost.HostError as e:
+        return failed("kvm: host", str(e))
+
+
 def lane_engines(opts):
     return runtime_tests("engines", opts, "qemu")
 
@@ -177,6 +198,7 @@ LANES = {
     "reference": ("only by name: the cli and vm tests against runc and crun", lane_reference),
     "cli": ("all verbs with the agent in namespaces instead of a machine", lane_cli),
     "vm": ("real virtual machines, crun as oracle", lane_vm),
+    "kvm": ("what needs KVM, here or in an emulated host", lane_kvm),
     "engines": ("Podman and containerd with cor", lane_engines),
     "bench": ("memory and time of one container", lane_bench),
 }
