@@ -1,0 +1,118 @@
+/* cli.c - cor-jail's command line: for our own programs, and to try a policy by hand.
+ *
+ *     cor-jail [--uid N] [--gid N] [--keep-fds N] [--detach] POLICY PROGRAM [ARG...]
+ *
+ * Without --detach it waits and exits as the program did. With it, the program becomes a child of
+ * cor-jail's parent, its pid is written to stdout (which it then doesn't get), and cor-jail exits. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "jail/jail.h"
+#include "jail/policy.h"
+
+#define NOBODY 65534
+
+static void usage(FILE *to)
+{
+	(void)fprintf(
+		to, "Usage: cor-jail [OPTION...] POLICY PROGRAM [ARG...]\n"
+		    "\n"
+		    "Starts a static PROGRAM (absolute path) in namespaces of its own, with an empty root,\n"
+		    "without capabilities, under the limits and the system call filter of POLICY.\n"
+		    "\n"
+		    "  --uid N, --gid N  host ids of the program if the caller is root (default 65534)\n"
+		    "  --keep-fds N      it gets descriptors 0 to N-1 (default 3) and no others\n"
+		    "  --detach          write its pid to descriptor N and leave it to our parent\n"
+		    "  --help\n"
+		    "\n"
+		    "Policies:\n");
+	for (size_t i = 0; jail_policy_at(i); i++)
+		(void)fprintf(to, "  %-17s %s\n", jail_policy_at(i)->name, jail_policy_at(i)->what);
+}
+
+static int fail(const struct err *e)
+{
+	(void)fprintf(stderr, "cor-jail: %s\n", e->msg);
+	return 125;
+}
+
+static int wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 125;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+enum opt { OPT_UID = 256, OPT_GID, OPT_FDS, OPT_DETACH, OPT_HELP };
+
+static const struct option options[] = {
+	{ "uid", required_argument, NULL, OPT_UID },      { "gid", required_argument, NULL, OPT_GID },
+	{ "keep-fds", required_argument, NULL, OPT_FDS }, { "detach", no_argument, NULL, OPT_DETACH },
+	{ "help", no_argument, NULL, OPT_HELP },          { 0 },
+};
+
+/* 0, 1 = help was asked for, or -EINVAL. */
+static int parse(int argc, char **argv, struct jail *j, struct err *e)
+{
+	uint64_t v = 0;
+	int c, r = 0;
+
+	opterr = 0;
+	while (r == 0 && (c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		if (c == OPT_HELP || c == 'h')
+			return 1;
+		if (c == OPT_DETACH)
+			j->sibling = true;
+		else if (c == '?')
+			return err_set(e, -EINVAL, "unknown option or missing value (see --help)");
+		else
+			r = num_parse_u64_max(optarg, c == OPT_FDS ? JAIL_FDS_MAX : 0xfffffffeu, &v);
+		if (r < 0)
+			return err_set(e, -EINVAL, "%s: not a number in range", optarg);
+		if (c == OPT_UID)
+			j->uid = (uid_t)v;
+		if (c == OPT_GID)
+			j->gid = (gid_t)v;
+		if (c == OPT_FDS)
+			j->keep_fds = (int)v;
+	}
+	if (argc - optind < 2)
+		return err_set(e, -EINVAL, "POLICY and PROGRAM are missing (see --help)");
+	j->policy = jail_policy_find(argv[optind]);
+	if (!j->policy)
+		return err_set(e, -EINVAL, "policy \"%s\" is unknown (see --help)", argv[optind]);
+	j->program = argv[optind + 1];
+	if (j->program[0] != '/')
+		return err_set(e, -EINVAL, "%s: not an absolute path", j->program);
+	j->argv = argv + optind + 1;
+	return 0;
+}
+
+int jail_main(int argc, char **argv)
+{
+	struct jail j = { .keep_fds = 3, .uid = NOBODY, .gid = NOBODY };
+	struct err e = { 0 };
+	pid_t pid;
+	int r;
+
+	r = parse(argc, argv, &j, &e);
+	if (r == 1) {
+		usage(stdout);
+		return 0;
+	}
+	if (r == 0)
+		r = jail_start(&j, &pid, &e);
+	if (r < 0)
+		return fail(&e);
+	if (!j.sibling)
+		return wait_for(pid);
+	return dprintf(j.keep_fds, "%d\n", (int)pid) < 0 ? 125 : 0;
+}

@@ -1,0 +1,151 @@
+"""cor-jail: what a jailed program has, what kills it, and that a failed step is no start."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import leak
+from harness import case
+
+COR = ("cor",)
+SIGSYS = 128 + 31
+FORBIDDEN = ("open", "socket", "execve", "execveat-path", "ptrace", "fork", "mmap-exec", "mprotect-exec", "mount", "setuid",
+             "i386")
+NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+
+
+def jail(t):
+    """(cor-jail, the program to jail), or a skip: sanitizers and builds without musl have no static program."""
+    prefix = pathlib.Path(t.rt.path).parent.parent
+    exe, program = prefix / "libexec/cor/cor-jail", prefix.parent / "tests/jailed"
+    if not program.exists():
+        t.skip("this build has no static test program (musl, no sanitizer)")
+    return exe, program
+
+
+def stat_fields(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return dict(re.findall(r"^(\w+):[ \t]*(.*)$", text, re.M))
+
+
+def staying(t, *args):
+    """A jailed program that waits; returns (cor-jail's Popen, pid of the jailed)."""
+    exe, program = jail(t)
+    child = t.spawn([exe, *args, "vmm", program, "stay"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    t.eq(child.stdout.readline(), b"up\n")
+    return child, leak.descendants(child.pid)[0]
+
+
+@case(only=COR, quick=True)
+def test_forbidden(t):
+    """Each of these ends the process with SIGSYS."""
+    exe, program = jail(t)
+    for what in FORBIDDEN:
+        with t.step(what):
+            t.eq(t.run([exe, "vmm", program, what]).code, SIGSYS)
+
+
+@case(only=COR, quick=True)
+def test_inside(t):
+    """The first process of its pid namespace, three descriptors, threads work; nothing of ours is inherited."""
+    exe, program = jail(t)
+    extra = os.open("/", os.O_RDONLY)
+    os.set_inheritable(extra, True)
+    r = t.run([exe, "vmm", program, "see"], check=0, close_fds=False)
+    os.close(extra)
+    t.eq(r.out, "pid=1\nfds=3\nthread=yes\n")
+
+
+@case(only=COR, quick=True)
+def test_outside_view(t):
+    child, pid = staying(t)
+    fields = stat_fields(pid)
+    with t.step("an ordinary user, no group besides"):
+        t.eq(fields["Uid"].split(), ["65534"] * 4)
+        t.eq(fields["Gid"].split(), ["65534"] * 4)
+        t.eq(fields["Groups"].split(), [])
+    with t.step("no capability in any set"):
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            t.eq(int(fields[name], 16), 0, name)
+    with t.step("no new privileges, a filter"):
+        t.eq((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"))
+    with t.step("namespaces of its own"):
+        for ns in NAMESPACES:
+            t.true(os.readlink(f"/proc/{pid}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}"), ns)
+    with t.step("an empty root, read-only, the only mount"):
+        mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+        t.eq(len(mounts), 1)
+        t.has(mounts[0], " / / ro,nosuid,nodev,noexec")
+        t.eq(os.listdir(f"/proc/{pid}/root"), [])
+    with t.step("limits"):
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        t.true(re.search(r"^Max core file size\s+0\s+0", limits, re.M), limits)
+        t.true(re.search(r"^Max open files\s+(\d+)\s+\1", limits, re.M), limits)
+    with t.step("its exit code is passed on"):
+        child.stdin.close()
+        t.eq(child.wait(10), 7)
+
+
+@case(only=COR, quick=True)
+def test_dies_with_parent(t):
+    child, pid = staying(t)
+    child.kill()
+    child.wait(10)
+
+    def gone():
+        leak.reap()  # orphans become children of the runner
+        return not os.path.exists(f"/proc/{pid}")
+
+    t.wait(gone, "the end of the jailed program")
+
+
+@case(only=COR, quick=True)
+def test_detached(t):
+    """--detach: the parent of cor-jail reaps the program, whose pid is written to the descriptor behind the last."""
+    exe, program = jail(t)
+    r = t.run(["sh", "-c", 'exec "$0" --detach vmm "$1" stay 3>&1 >&2', exe, program], check=0)
+    t.eq(r.err, "up\n")
+    _, status = os.waitpid(int(r.out), 0)  # our child: not so if it were an orphan
+    t.eq(os.waitstatus_to_exitcode(status), 7)
+
+
+@case(only=COR, quick=True)
+def test_errors(t):
+    exe, program = jail(t)
+    said = {
+        ("--help",): (0, "Policies:"),
+        ("vmm",): (125, "PROGRAM"),
+        ("none", program): (125, "none"),
+        ("vmm", "true"): (125, "absolute"),
+        ("vmm", "/no/such/program"): (125, "/no/such/program"),
+        ("vmm", "/bin/true"): (125, "static"),
+        ("--keep-fds", "2", "vmm", program): (125, "from 3 to"),
+        ("--keep-fds", "9", "vmm", program, "see"): (125, "descriptor"),
+        ("--uid", "x", "vmm", program): (125, "x"),
+        ("--frob", "vmm", program): (125, "option"),
+    }
+    for args, (code, text) in said.items():
+        with t.step(" ".join(str(a) for a in args)):
+            r = t.run([exe, *args])
+            t.eq(r.code, code)
+            t.has(r.out + r.err, text)
+
+
+@case(only=COR, quick=True)
+def test_unprivileged(t):
+    """An ordinary user can jail, too, as himself."""
+    exe, program = jail(t)
+    copy = t.dir / "bin"
+    copy.mkdir()
+    for f in (exe, program):
+        (copy / f.name).write_bytes(f.read_bytes())
+        (copy / f.name).chmod(0o755)
+    for d in [copy, *copy.parents]:
+        if not os.stat(d).st_mode & 0o001:
+            d.chmod(os.stat(d).st_mode | 0o001)
+    r = t.run(["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", copy / exe.name, "vmm", copy / program.name,
+               "see"])
+    if r.code == 125 and "namespaces of the jail" in r.err:
+        t.skip("this host lets no ordinary user make a user namespace")
+    t.eq((r.code, r.out), (0, "pid=1\nfds=3\nthread=yes\n"))
