@@ -166,12 +166,10 @@ static int fill_file(int fd, const void *p, size_t n, mode_t mode)
 
 	if (r < 0)
 		return r;
-	if (fchmod(fd, mode) < 0) /* as asked, whatever the umask */
-		return -errno;
-	return fsync(fd) < 0 ? -errno : 0;
+	return fchmod(fd, mode) < 0 ? -errno : 0; /* as asked, whatever the umask */
 }
 
-int io_replace_file_at(int dirfd, const char *path, const void *p, size_t n, mode_t mode)
+static int replace_file(int dirfd, const char *path, const void *p, size_t n, mode_t mode, bool durable)
 {
 	scoped_fd dir = -1, fd = -1;
 	const char *name = NULL;
@@ -185,13 +183,25 @@ int io_replace_file_at(int dirfd, const char *path, const void *p, size_t n, mod
 	if (fd < 0)
 		return fd;
 	r = fill_file(fd, p, n, mode);
+	if (r == 0 && durable && fsync(fd) < 0)
+		r = -errno;
 	if (r == 0 && renameat(dir, tmp, dir, name) < 0)
 		r = -errno;
 	if (r < 0) {
 		(void)unlinkat(dir, tmp, 0); /* the first error is the one to report */
 		return r;
 	}
-	return fsync(dir) < 0 ? -errno : 0;
+	return durable && fsync(dir) < 0 ? -errno : 0;
+}
+
+int io_replace_file_at(int dirfd, const char *path, const void *p, size_t n, mode_t mode)
+{
+	return replace_file(dirfd, path, p, n, mode, true);
+}
+
+int io_swap_file_at(int dirfd, const char *path, const void *p, size_t n, mode_t mode)
+{
+	return replace_file(dirfd, path, p, n, mode, false);
 }
 
 int io_memfd(const char *name, const void *p, size_t n)

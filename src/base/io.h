@@ -25,6 +25,9 @@ int must_check io_write_existing_at(int dirfd, const char *path, const char *tex
 /* Replaces a file as a whole: temporary name, fsync, rename, directory fsync. After a crash the
  * name holds the old content or the new, never a part. */
 int must_check io_replace_file_at(int dirfd, const char *name, const void *p, size_t n, mode_t mode);
+/* The same without the fsyncs, for what means nothing after a crash of the machine: readers see the old
+ * content or the new; after such a crash the file may also be empty. */
+int must_check io_swap_file_at(int dirfd, const char *name, const void *p, size_t n, mode_t mode);
 
 #define IO_FDS_MAX 8
 /* One message with up to IO_FDS_MAX fds over a unix socket (SOCK_SEQPACKET, or SOCK_STREAM for a

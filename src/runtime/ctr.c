@@ -285,7 +285,7 @@ int ctr_write(struct ctr *c, const char *name, const void *p, size_t n, struct e
 {
 	int r;
 
-	r = io_replace_file_at(c->dirfd, name, p, n, 0600);
+	r = io_swap_file_at(c->dirfd, name, p, n, 0600);
 	return r < 0 ? err_set(e, r, "write %s/%s: %m", c->dir, name) : 0;
 }
 

@@ -11,7 +11,8 @@
  *   marks         phase marks (--timing)
  *   monitor.sock  control socket;  share/  mount point of the guest's share
  *
- * Every file is replaced as a whole, so after a crash each is old, new or absent. What is on disk is
+ * Every file is replaced as a whole: a reader sees the old content or the new. Nothing is synced to the disk,
+ * since no container outlives the machine: after its crash a file may be empty, too. What is on disk is
  * checked against the processes: a monitor that is gone means stopped, whatever `phase` says. */
 #ifndef RUNTIME_CTR_H
 #define RUNTIME_CTR_H

@@ -124,6 +124,10 @@ static void test_replace(void **state)
 	assert_int_equal(io_replace_file_at(t->fd, "f", NULL, 0, 0600), 0);
 	assert_int_equal(fstatat(t->fd, "f", &st, 0), 0);
 	assert_int_equal(st.st_size, 0);
+	assert_int_equal(io_swap_file_at(t->fd, "f", "three", 5, 0640), 0);
+	assert_int_equal(fstatat(t->fd, "f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(st.st_size, 5);
 	/* the longest name, and a path */
 	memset(name, 'n', NAME_MAX);
 	name[NAME_MAX] = '\0';
