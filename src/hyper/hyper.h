@@ -55,8 +55,12 @@ void hv_free(struct hv *hv);
 
 /* Runs a few guest instructions on /dev/kvm (a HLT loop entry, one OUT): the only proof that KVM
  * works. `dev`: "/dev/kvm". 0 = usable. Otherwise the error says what failed: -ENOENT no device,
- * -EACCES no right, -ENODEV it opened but could not run guest code (with the exit reason).
+ * -EACCES no right, -ENODEV it opened but could not run guest code (with the exit reason),
+ * -ETIMEDOUT it opened but did not finish, -ECHILD the probe was killed.
  * Bounded: at most `timeout_ms`. Costs about a millisecond where KVM works. */
 int must_check kvm_probe(const char *dev, int timeout_ms, struct err *e);
+/* The same, with the verdict kept in the directory `dir` (only root may be able to write there): asked again
+ * when the device node is another, or the host was restarted. */
+int must_check kvm_probe_known(const char *dev, int timeout_ms, int dir, struct err *e);
 
 #endif

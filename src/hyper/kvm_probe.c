@@ -329,13 +329,13 @@ static int read_result(int fd, int timeout_ms, struct err *e)
 
 	r = io_wait_readable(fd, timeout_ms);
 	if (r == -ETIMEDOUT)
-		return err_set(e, -ENODEV, "it opened, but guest code did not finish within %d ms",
+		return err_set(e, -ETIMEDOUT, "it opened, but guest code did not finish within %d ms",
 			       timeout_ms);
 	if (r < 0)
 		return err_set(e, r, "%m");
 	n = io_read_full(fd, &got, sizeof got);
 	if (n != sizeof got)
-		return err_set(e, -ENODEV, "the probe was killed");
+		return err_set(e, -ECHILD, "the probe was killed");
 	return got.code == 0 ? 0 : err_import(e, got.code, got.msg, strnlen(got.msg, sizeof got.msg));
 }
 

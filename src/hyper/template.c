@@ -21,8 +21,7 @@
 #define LOCK_FILE "lock"
 #define TMP_MARK  ".tmp."
 
-/* The store's directory, made if it is missing. Who can write there decides what VMs run. */
-static int open_store(const struct template_store *s, int *ret, struct err *e)
+int template_open(const struct template_store *s, int *ret, struct err *e)
 {
 	scoped_fd fd = -1;
 	struct stat st;
@@ -100,7 +99,7 @@ int template_find(const struct template_store *s, const struct vmcfg *cfg, char 
 	struct manifest m;
 	int r;
 
-	r = open_store(s, &store, e);
+	r = template_open(s, &store, e);
 	if (r == 0)
 		r = template_key(cfg, key, e);
 	if (r < 0)
@@ -237,7 +236,7 @@ int template_list(const struct template_store *s, struct template_info **ret, si
 	size_t n = 0;
 	int r;
 
-	r = open_store(s, &store, e);
+	r = template_open(s, &store, e);
 	if (r < 0)
 		return r;
 	d = opendir(s->dir);
@@ -288,7 +287,7 @@ int template_make(const struct template_store *s, const struct vmcfg *cfg, int b
 	struct manifest m;
 	int r;
 
-	r = open_store(s, &store, e);
+	r = template_open(s, &store, e);
 	if (r == 0)
 		r = template_key(cfg, key, e);
 	if (r == 0)
@@ -318,7 +317,7 @@ int template_remove(const struct template_store *s, const char *key, struct err 
 	scoped_fd store = -1;
 	int r;
 
-	r = open_store(s, &store, e);
+	r = template_open(s, &store, e);
 	if (r < 0)
 		return r;
 	if (!manifest_is_key(key) || faccessat(store, key, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
@@ -332,7 +331,7 @@ int template_gc(const struct template_store *s, struct err *e)
 	scoped_fd store = -1, lock = -1;
 	int r;
 
-	r = open_store(s, &store, e);
+	r = template_open(s, &store, e);
 	if (r == 0)
 		r = take_lock(store, false, &lock, e);
 	if (r == 0)

@@ -35,6 +35,9 @@ struct template_info {
 	bool valid;         /* the checks hold now */
 };
 
+/* The store's directory, made if it is missing. Who can write there decides what VMs run: -EPERM if others
+ * than root can. */
+int must_check template_open(const struct template_store *s, int *ret, struct err *e);
 /* The key of cfg's shape. */
 int must_check template_key(const struct vmcfg *cfg, char ret[SHA256_HEX], struct err *e);
 /* Looks for a template of cfg's shape and checks it: 0 and its directory (free()) in *ret, which has

@@ -9,6 +9,7 @@
 #include "hyper/hyper.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
+#include "runtime/templates.h"
 
 #define KVM_DEVICE   "/dev/kvm"
 #define KVM_PROBE_MS 200
@@ -34,8 +35,22 @@ int plan_find_qemu(const struct settings *s, struct arena *a, char **ret, struct
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
+/* The verdict is kept beside the templates, where there are any. */
+static int probe(const struct settings *s, struct arena *a, struct err *e)
+{
+	struct template_store store;
+	struct err ignored = { 0 };
+	scoped_fd dir = -1;
+
+	if (s->template && templates_store(s, a, &store, &ignored) == 0 &&
+	    template_open(&store, &dir, &ignored) == 0)
+		return kvm_probe_known(KVM_DEVICE, KVM_PROBE_MS, dir, e);
+	return kvm_probe(KVM_DEVICE, KVM_PROBE_MS, e);
+}
+
 /* KVM only if guest code really ran; `kvm` in the settings makes its absence an error. */
-static int choose_accel(const struct settings *s, bool *ret_kvm, struct strv *warnings, struct err *e)
+static int choose_accel(const struct settings *s, struct arena *a, bool *ret_kvm, struct strv *warnings,
+			struct err *e)
 {
 	struct err why = { 0 };
 	int r;
@@ -43,7 +58,7 @@ static int choose_accel(const struct settings *s, bool *ret_kvm, struct strv *wa
 	*ret_kvm = false;
 	if (s->accel == SETTINGS_ACCEL_TCG)
 		return 0;
-	r = kvm_probe(KVM_DEVICE, KVM_PROBE_MS, &why);
+	r = probe(s, a, &why);
 	*ret_kvm = r == 0;
 	if (r == 0)
 		return 0;
@@ -121,7 +136,7 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	if (r == 0)
 		r = check_file("mini-OS", s->initrd, e);
 	if (r == 0)
-		r = choose_accel(s, &ret->kvm, warnings, e);
+		r = choose_accel(s, a, &ret->kvm, warnings, e);
 	if (r < 0)
 		return r;
 	choose_size(in, ret);

@@ -181,7 +181,7 @@ static void test_hangs(void **state)
 
 		assert_int_equal(set_up(state), 0);
 		fake.hang_at = i;
-		assert_int_equal(kvm_probe("/dev/null", 30, &e), -ENODEV);
+		assert_int_equal(kvm_probe("/dev/null", 30, &e), -ETIMEDOUT);
 		assert_string_equal(e.msg,
 				    "/dev/null: it opened, but guest code did not finish within 30 ms");
 		assert_true(mark_now_ns() - begin >= 30 * 1000000ull);
@@ -223,6 +223,34 @@ static void test_forbidden(void **state)
 	assert_int_equal(r, -EACCES);
 }
 
+/* A verdict is kept for this device, and only a certain one; a damaged file is no verdict. */
+static void test_known(void **state)
+{
+	struct tmpdir *t = *state;
+	void *none = NULL;
+	struct err e = { 0 };
+
+	assert_int_equal(set_up(&none), 0);
+	fake.hang_at = 0;
+	assert_int_equal(kvm_probe_known("/dev/null", 30, t->fd, &e), -ETIMEDOUT);
+	assert_int_equal(tmpdir_count(t), 0);
+	assert_int_equal(set_up(&none), 0);
+	assert_int_equal(kvm_probe_known("/dev/null", 10000, t->fd, &e), 0);
+	fake.fail_request = KVM_CREATE_VM;
+	assert_int_equal(kvm_probe_known("/dev/null", 10000, t->fd, &e), 0);
+	assert_int_equal(kvm_probe_known("/dev/zero", 10000, t->fd, &e), -ENODEV);
+	assert_int_equal(set_up(&none), 0);
+	memset(&e, 0, sizeof e);
+	assert_int_equal(kvm_probe_known("/dev/zero", 10000, t->fd, &e), -ENODEV);
+	assert_non_null(strstr(e.msg, "/dev/zero: it opened, but makes no virtual machine"));
+	assert_null(strchr(e.msg, '\n'));
+	assert_int_equal(tmpdir_write(t, "kvm", "works\n"), 0);
+	assert_int_equal(kvm_probe_known("/dev/zero", 10000, t->fd, &e), 0);
+	assert_int_equal(tmpdir_count(t), 1);
+	assert_int_equal(kvm_probe_known("/dev/no-such-kvm", 1000, t->fd, &e), -ENOENT);
+	(void)tear_down(&none);
+}
+
 /* Whatever this machine has: an answer in time, and no child left. */
 static void test_real(void **state)
 {
@@ -247,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_no_device),
 		cmocka_unit_test(test_not_kvm),
 		cmocka_unit_test_setup_teardown(test_forbidden, tmpdir_set_up, tmpdir_tear_down),
+		cmocka_unit_test_setup_teardown(test_known, tmpdir_set_up, tmpdir_tear_down),
 		cmocka_unit_test(test_real),
 	};
 
