@@ -37,7 +37,7 @@ void monitor_phase(struct monitor *m, enum life_state phase)
 		n = snprintf(line, sizeof line, "%s %d\n", life_name(phase), m->exit_code);
 	else
 		n = snprintf(line, sizeof line, "%s\n", life_name(phase));
-	r = io_replace_file_at(m->state_fd, "phase", line, (size_t)n, 0600);
+	r = io_swap_file_at(m->state_fd, "phase", line, (size_t)n, 0600);
 	if (r < 0)
 		log_debug("cannot write the phase: %d", r); /* readers fall back on whether we live */
 }
@@ -169,8 +169,6 @@ void monitor_failed(struct monitor *m, const struct err *why)
 		m->exit_code = EXIT_VM_DIED;
 }
 
-static int watch_vm(struct monitor *m);
-
 /* What stands there now. Bounded: a guest that writes without end must not keep us from the rest. */
 static void drain(int fd, struct ring *to)
 {
@@ -202,12 +200,27 @@ static void on_vm_log(struct source *s, uint32_t events)
 		loop_del(s);
 }
 
-/* A clone that does not come up costs the time until this, no container: another VM boots in its place. */
-static bool boot_instead(struct monitor *m)
+static void boot_again(struct monitor *m)
 {
 	struct err e = { 0 };
 	int r;
 
+	m->vm_lost = false;
+	r = start_again(m, &e);
+	if (r == 0)
+		r = monitor_watch_vm(m);
+	if (r == 0)
+		return;
+	if (e.code == 0)
+		(void)err_set(&e, r, "monitor: %m");
+	monitor_failed(m, &e);
+}
+
+/* A clone that does not come up costs the time until this, no container: another VM boots in its place. Not
+ * before cor is through with the first one, which it may be moving to its cgroup: the second inherits ours.
+ */
+static bool boot_instead(struct monitor *m)
+{
 	if (!m->plan.vm.template_dir || m->ready || m->error.code != 0)
 		return false;
 	log_warn("container %s: the clone of template %s did not come up; a VM is booted instead", m->plan.id,
@@ -217,14 +230,9 @@ static bool boot_instead(struct monitor *m)
 	loop_del(&m->log_src);
 	mux_fini(&m->mux);
 	m->mux_up = false;
-	r = start_again(m, &e);
-	if (r == 0)
-		r = watch_vm(m);
-	if (r < 0) {
-		if (e.code == 0)
-			(void)err_set(&e, r, "monitor: %m");
-		monitor_failed(m, &e);
-	}
+	m->vm_lost = true;
+	if (m->hooks_done)
+		boot_again(m);
 	return true;
 }
 
@@ -302,7 +310,10 @@ static void on_sync(struct source *s, uint32_t events)
 		return;
 	if (r > 0 && msg.type == MSG_S_HOOKS_DONE) {
 		m->hooks_done = true;
-		guest_try_create(m);
+		if (m->vm_lost)
+			boot_again(m);
+		else
+			guest_try_create(m);
 	} else if (r <= 0) {
 		(void)err_set(&e, -EPIPE, "the cor that started the container is gone");
 		monitor_failed(m, &e);
@@ -325,8 +336,7 @@ static int watch_signals(struct monitor *m)
 	return loop_add(&m->loop, &m->signal_src, m->signal_fd, EPOLLIN, on_signal);
 }
 
-/* Everything that the loop serves once the VM runs. */
-static int watch_vm(struct monitor *m)
+int monitor_watch_vm(struct monitor *m)
 {
 	int r;
 
@@ -386,8 +396,7 @@ static int run(struct monitor *m, struct err *e)
 	r = start_run(m, e);
 	if (r < 0)
 		return r;
-	r = watch_vm(m);
-	if (r == 0 && m->error.code == 0) /* the loop forgets what stopped it before it ran */
+	if (m->error.code == 0) /* the loop forgets what stopped it before it ran */
 		r = ctl_send(m->sync_fd, MSG_S_NAMESPACES, NULL, NULL, NULL, 0);
 	if (r == 0 && m->error.code == 0)
 		r = loop_run(&m->loop);
@@ -405,7 +414,7 @@ static void keep_error(struct monitor *m, const struct err *e)
 {
 	int r;
 
-	r = io_replace_file_at(m->state_fd, "error", e->msg, strlen(e->msg), 0600);
+	r = io_swap_file_at(m->state_fd, "error", e->msg, strlen(e->msg), 0600);
 	if (r < 0)
 		log_debug("cannot write the error: %d", r);
 }

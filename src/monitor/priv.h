@@ -67,6 +67,7 @@ struct monitor {
 	uint32_t start_request;  /* of MSG_A_START while it is under way; 0 = none */
 	unsigned n_marks;        /* of the agent */
 	enum life_state phase;
+	bool vm_lost;    /* the clone did not come up; another VM will */
 	bool ready;      /* the agent has answered */
 	bool hooks_done; /* cor has run the hooks that precede the container */
 	bool create_sent;
@@ -106,6 +107,8 @@ void control_exited(struct monitor *m, const struct msg_exited *end);
 void control_check_flushed(struct monitor *m); /* reports exec sessions whose output is out */
 void control_end(struct monitor *m);           /* the VM is gone: answers everybody */
 /* monitor.c */
+/* Watches the VM that was just started, and greets its agent. */
+int must_check monitor_watch_vm(struct monitor *m);
 void monitor_phase(struct monitor *m, enum life_state phase);
 /* Follows an event if the life table has a cell for it: writes the phase. False when it is ignored. */
 bool monitor_event(struct monitor *m, enum life_event event);

@@ -1,8 +1,10 @@
 /* start.c - the monitor's start: a table of steps in the order in which they happen.
  *
  * Each step says what it needs from the one before in its place in the table. A failed step ends the
- * monitor: its namespaces, mounts and the VM go with it. The VM is started as early as its
- * namespaces and the share allow; everything after that runs beside the guest's boot. */
+ * monitor: its namespaces, mounts and the VM go with it. The VM is started before anything else that
+ * takes time, with an empty share; what the container needs of the host is made beside the hypervisor's
+ * start. What the container itself does waits for MSG_S_HOOKS_DONE: by then `cor` has moved monitor and VM
+ * to the container's cgroup. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -42,6 +44,30 @@ static int read_plan(struct monitor *m, struct err *e)
 	return 0;
 }
 
+/* The container's part, made by cor while the VM starts. */
+static int read_rest(struct monitor *m, struct err *e)
+{
+	struct ctl_msg msg;
+	int r;
+
+	if (!m->plan.vm_only)
+		return 0;
+	r = io_wait_readable(m->sync_fd, -1);
+	if (r == 0)
+		r = ctl_recv(m->sync_fd, &msg);
+	if (r == 0)
+		return err_set(e, -EPIPE, "the cor that started the container is gone");
+	if (r < 0)
+		return err_set(e, r, "start plan: %m");
+	r = msg.type == MSG_S_PLAN && msg.n_fds == 1
+		    ? ctl_from_memfd(&rec_mon_plan, msg.fds[0], &m->mem, &m->plan)
+		    : -EPROTO;
+	ctl_fini(&msg);
+	if (r == 0 && m->plan.vm_only)
+		r = -EPROTO;
+	return r < 0 ? err_set(e, r, "start plan: %m") : 0;
+}
+
 /* Its own session: a caller that kills its process group (conmon's timeout) reaches us and the VM,
  * not others; and a terminal can become the controlling one. */
 static int own_session(struct monitor *m, struct err *e)
@@ -57,19 +83,6 @@ static int own_session(struct monitor *m, struct err *e)
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files); /* it then works with fewer */
-	}
-	return 0;
-}
-
-static int join_cgroup(struct monitor *m, struct err *e)
-{
-	int r;
-
-	for (size_t i = 0; i < m->plan.cgroup_procs.n; i++) {
-		r = io_write_existing_at(AT_FDCWD, m->plan.cgroup_procs.p[i], "0");
-		if (r < 0)
-			return err_set(e, r, "cannot join the cgroup: write %s: %m",
-				       m->plan.cgroup_procs.p[i]);
 	}
 	return 0;
 }
@@ -158,17 +171,18 @@ static int make_mount_points(struct monitor *m, struct err *e)
 	return 0;
 }
 
-static int assemble_share(struct monitor *m, struct err *e)
+static int fill_share(struct monitor *m, struct err *e)
 {
 	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
+	scoped_share_trees trees = { 0 };
 	struct share s;
 	int r;
 
 	if (!binds)
 		return err_set(e, -ENOMEM, "out of memory");
 	describe_share(m, &s, binds);
-	r = share_isolate(e);
-	return r < 0 ? r : share_assemble(&s, e);
+	r = share_take(&s, &trees, e);
+	return r < 0 ? r : share_fill(&s, &trees, e);
 }
 
 /* The VM's identity, for `cor delete --force` after we are gone. */
@@ -181,7 +195,7 @@ static int note_vm(struct monitor *m, struct err *e)
 	r = proc_start_time(m->hv->pid, &start);
 	if (r == 0) {
 		n = snprintf(line, sizeof line, "%d %llu", (int)m->hv->pid, (unsigned long long)start);
-		r = io_replace_file_at(m->state_fd, "vm", line, (size_t)n, 0600);
+		r = io_swap_file_at(m->state_fd, "vm", line, (size_t)n, 0600);
 	}
 	return r < 0 ? err_set(e, r, "write %s/vm: %m", m->plan.state_dir) : 0;
 }
@@ -206,9 +220,25 @@ static int start_vm(struct monitor *m, struct err *e)
 	return note_vm(m, e);
 }
 
-static int take_stdio(struct monitor *m, struct err *e)
+static int open_share(struct monitor *m, struct err *e)
 {
-	return stdio_prepare(m, e);
+	int r = share_isolate(e);
+
+	return r < 0 ? r : share_open(m->plan.vm.share, e);
+}
+
+/* The first message waits in the channel until the guest reads it. */
+static int greet(struct monitor *m, struct err *e)
+{
+	int r = monitor_watch_vm(m);
+
+	if (r == 0 && m->error.code != 0) {
+		*e = m->error;
+		return e->code;
+	}
+	if (r == 0)
+		r = ctl_send(m->sync_fd, MSG_S_VM, NULL, NULL, NULL, 0);
+	return r < 0 ? err_set(e, r, "monitor: %m") : 0;
 }
 
 /* What callers see of the container under /proc/PID: its root, its mounts, its network. Last of the
@@ -262,13 +292,15 @@ static const struct {
 } steps[] = {
 	{ "plan", read_plan },
 	{ "session", own_session },
-	{ "cgroup", join_cgroup },
 	{ "oom score", set_oom_score },
 	{ "namespaces", enter_namespaces },
-	{ "mount points", make_mount_points },
-	{ "share", assemble_share },
-	{ "stdio", take_stdio }, /* before the VM, whose inherited fds must not hold the caller's pipes */
+	{ "share", open_share },
 	{ "vm", start_vm },
+	{ "greeting", greet },
+	{ "container's plan", read_rest },
+	{ "mount points", make_mount_points },
+	{ "share's content", fill_share },
+	{ "stdio", stdio_prepare },
 	{ "control socket", control_listen },
 	{ "view", enter_view },
 };

@@ -2,7 +2,8 @@
  *
  * Order matters twice. What is to be cleaned up is written to the state directory before it is made, so
  * that `delete --force` finds it after a crash at any point; and state.json is written last, so that it
- * says the container is whole. The VM boots while hooks run. */
+ * says the container is whole. The monitor is started as soon as the VM is known: everything after that runs
+ * beside the VM's start. */
 #include "runtime/create.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@
 #include "runtime/hooks.h"
 #include "runtime/pidfile.h"
 #include "runtime/templates.h"
+#include "sys/proc.h"
 #include "wire/ctl.h"
 
 static void log_warnings(struct strv *w)
@@ -139,7 +141,6 @@ static int describe(struct creation *c, struct err *e)
 
 static int make_directory(struct creation *c, struct err *e)
 {
-	bool hooks = hooks_any(&c->spec, HOOK_POSTSTART) || hooks_any(&c->spec, HOOK_POSTSTOP);
 	int r;
 
 	r = ctr_make(c->cli->global.root, c->cli->id, &c->ctr, e);
@@ -156,10 +157,17 @@ static int make_directory(struct creation *c, struct err *e)
 	mark_put_at(&c->marks, "parsed", c->t_parsed);
 	if (mkdirat(c->ctr.dirfd, "share", 0700) < 0)
 		return err_set(e, -errno, "mkdir %s/share: %m", c->ctr.dir);
+	return describe(c, e);
+}
+
+/* For delete, which the bundle need not outlive. */
+static int keep_config(struct creation *c, struct err *e)
+{
+	bool hooks = hooks_any(&c->spec, HOOK_POSTSTART) || hooks_any(&c->spec, HOOK_POSTSTOP);
+	int r;
+
 	r = ctr_write(&c->ctr, "config.json", c->spec.text, c->spec.text_len, e);
-	if (r == 0 && hooks)
-		r = ctr_write(&c->ctr, "hooks", "", 0, e);
-	return r == 0 ? describe(c, e) : r;
+	return r == 0 && hooks ? ctr_write(&c->ctr, "hooks", "", 0, e) : r;
 }
 
 static int make_plan(struct creation *c, struct err *e)
@@ -240,11 +248,19 @@ static int make_cgroup(struct creation *c, struct err *e)
 	return ctr_write_cgroup(&c->ctr, &c->cgroup, e);
 }
 
+/* An SELinux domain change makes the kernel forget that the VM is to die with its monitor: there the cgroup
+ * has to be around them from their start. */
+static bool cgroup_first(const struct creation *c)
+{
+	return c->plan.selinux_label != NULL;
+}
+
+/* The VM's part of the plan goes first: the rest is made while the hypervisor starts. */
 static int start_monitor(struct creation *c, struct err *e)
 {
 	const struct cli_global *g = &c->cli->global;
 	scoped_fd log = g->log ? open(g->log, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
-	scoped_strv procs = { 0 };
+	struct mon_plan early;
 	char *path;
 	int r;
 
@@ -253,23 +269,68 @@ static int start_monitor(struct creation *c, struct err *e)
 	r = spawn_monitor_path(c->cli->env->libexecdir, &c->mem, &path, e);
 	if (r == 0)
 		r = spawn_fork(&c->ctr, path, c->pty_slave, log, &c->monitor, e);
-	if (r < 0)
-		return r;
-	cgroup_procs(&c->cgroup, &procs);
-	c->plan.cgroup_procs.p = arena_array(&c->mem, procs.n + 1, sizeof(char *));
-	c->plan.ctr.hook_state = create_state_json(&c->ctr, STATE_CREATED, c->monitor.pid);
-	if (!c->plan.cgroup_procs.p || !c->plan.ctr.hook_state || strv_check(&procs) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < procs.n; i++) {
-		c->plan.cgroup_procs.p[i] = arena_str(&c->mem, procs.p[i]);
-		if (!c->plan.cgroup_procs.p[i])
-			return err_set(e, -ENOMEM, "out of memory");
+	if (r == 0 && !cgroup_first(c)) {
+		early = c->plan;
+		early.vm_only = true;
+		early.ctr = (struct msg_ctr){ 0 };
+		early.binds.n = 0;
+		r = spawn_go(&c->monitor, &early, e);
 	}
-	c->plan.cgroup_procs.n = procs.n;
-	r = spawn_go(&c->monitor, &c->plan, e);
-	free(take_ptr(&c->plan.ctr.hook_state));
 	mark_put(&c->marks, "spawned");
 	return r;
+}
+
+/* Moves one process, which is checked to be the one that was noted, to the container's cgroup. */
+static int join_cgroup(struct creation *c, const struct ctr_proc *p, struct err *e)
+{
+	scoped_strv files = { 0 };
+	scoped_fd pidfd = -1;
+	char pid[16];
+	int r;
+
+	cgroup_procs(&c->cgroup, &files);
+	if (strv_check(&files) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = proc_open(p->pid, p->start, &pidfd);
+	if (r == -ESRCH)
+		return 0; /* its end is reported by who waits for it */
+	(void)snprintf(pid, sizeof pid, "%d", (int)p->pid);
+	for (size_t i = 0; i < files.n && r == 0; i++) {
+		r = io_write_existing_at(AT_FDCWD, files.p[i], pid);
+		if (r == -ESRCH && proc_wait_end(pidfd, 0) == 0)
+			return 0;
+		if (r < 0)
+			return err_set(e, r, "cannot join the cgroup: write %s: %m", files.p[i]);
+	}
+	return r < 0 ? err_set(e, r, "cannot join the cgroup: process %d: %m", (int)p->pid) : 0;
+}
+
+static int hand_over(struct creation *c, struct err *e)
+{
+	int r = 0;
+
+	ctr_refresh(&c->ctr);
+	if (cgroup_first(c))
+		r = join_cgroup(c, &c->ctr.monitor, e);
+	c->plan.ctr.hook_state = create_state_json(&c->ctr, STATE_CREATED, c->monitor.pid);
+	if (r == 0 && !c->plan.ctr.hook_state)
+		r = err_set(e, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = spawn_go(&c->monitor, &c->plan, e);
+	free(take_ptr(&c->plan.ctr.hook_state));
+	return r;
+}
+
+/* Beside the guest's start; the container's own code does not run before. */
+static int join_cgroups(struct creation *c, struct err *e)
+{
+	int r = spawn_wait(&c->monitor, MSG_S_VM, e);
+
+	if (r < 0 || cgroup_first(c))
+		return r;
+	ctr_refresh(&c->ctr);
+	r = join_cgroup(c, &c->ctr.monitor, e);
+	return r == 0 ? join_cgroup(c, &c->ctr.vm, e) : r;
 }
 
 /* The monitor's host namespaces stand when it says so; the guest boots meanwhile. */
@@ -319,8 +380,8 @@ static int write_state(struct creation *c, struct err *e)
 }
 
 static int (*const steps[])(struct creation *c, struct err *e) = {
-	make_directory, make_plan, compile_seccomp, make_cgroup,
-	start_monitor,  run_hooks, wait_created,    write_state,
+	make_directory, make_plan,    start_monitor, keep_config,  compile_seccomp, make_cgroup,
+	hand_over,      join_cgroups, run_hooks,     wait_created, write_state,
 };
 
 int create_remove(struct creation *c, struct err *e)

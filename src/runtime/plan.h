@@ -22,8 +22,8 @@ struct plan_in {
 	bool pty_given, foreground, marks;
 };
 
-/* Container, binds, namespaces and VM. Not filled: cgroup_procs, ctr.hook_state (they depend on what
- * is made later). Warnings are for the log. */
+/* Container, binds, namespaces and VM. Not filled: ctr.hook_state (it depends on what is made later).
+ * Warnings are for the log. */
 int must_check plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret,
 			 struct strv *warnings, struct err *e);
 

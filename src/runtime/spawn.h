@@ -20,7 +20,7 @@ int must_check spawn_monitor_path(const char *libexecdir, struct arena *a, char 
  * (fds 1 and 2 stay ours), -1 = ours. log_fd: the log file, -1 = none. */
 int must_check spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd,
 			  struct spawned *ret, struct err *e);
-/* Hands it the plan. */
+/* Hands it a plan: the first one starts it, see MSG_S_PLAN. */
 int must_check spawn_go(const struct spawned *s, const struct mon_plan *plan, struct err *e);
 /* Waits for a message of this type; MSG_S_FAILED becomes the error it carries. */
 int must_check spawn_wait(const struct spawned *s, enum msg_type type, struct err *e);

@@ -27,10 +27,10 @@ static const struct {
 } phases[] = {
 	{ "start", "start", "cor begins" },
 	{ "parsed", "parse", "read and check config.json and settings" },
-	{ "spawned", "spawn", "plan, state directory, cgroup, fork" },
+	{ "spawned", "spawn", "plan, state directory, fork" },
 	{ "monitor", "monitor", "exec of the monitor" },
-	{ "vm-started", "host set-up", "namespaces, shared directory, exec of the hypervisor" },
-	{ "hooks", "hooks", "prestart, createRuntime, createContainer" },
+	{ "vm-started", "VM started", "namespaces, exec of the hypervisor" },
+	{ "hooks", "host set-up", "cgroup, shared directory, hooks; beside the hypervisor's start" },
 	{ "guest-kernel", "VMM up", "hypervisor's own start, firmware, load of the kernel" },
 	{ "agent-main", "kernel", "guest kernel to its first user process" },
 	{ "boot-mounts", "agent", "mounts of /proc, /sys, /dev" },

@@ -1,5 +1,5 @@
 /* share.c - the directory shared with the guest, and the monitor's view of the container's root.
- * Called by the monitor, once, single-threaded, before and after it starts the VM.
+ * Called by the monitor, single-threaded, before and after it starts the VM.
  * Trusts: STATE_DIR. Distrusts: symlinks in source paths, and everything inside the container's root,
  * which the guest may change at any moment: destinations are resolved by sys/mnt inside it.
  * Never: mounts anything where another mount namespace could see it. */
@@ -36,19 +36,30 @@ int share_isolate(struct err *e)
 	return 0;
 }
 
-/* The mounts that will be the share's entries: [0] is the root, [1 + i] bind i. */
-struct trees {
-	int *fd;
-	size_t n;
-};
+int share_open(const char *dir, struct err *e)
+{
+	scoped_fd fd = -1;
+	int r;
 
-static void trees_fini(struct trees *t)
+	/* No size limit is needed: it holds empty names only, and is read-only before the guest knows it. */
+	if (mount("cor", dir, "tmpfs", ENTRY_FLAGS, "mode=0755") < 0)
+		return err_set(e, -errno, "share %s: tmpfs: %m", dir);
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* A source that holds this directory (a bind of "/") does not come to contain itself. */
+	r = fd < 0 ? -errno : mnt_set_propagation(fd, MS_UNBINDABLE);
+	if (r < 0)
+		(void)umount2(dir, MNT_DETACH); /* the first error is the one to report */
+	return r < 0 ? err_set(e, r, "share %s: %m", dir) : 0;
+}
+
+void share_trees_fini(struct share_trees *t)
 {
 	size_t i;
 
 	for (i = 0; i < t->n; i++)
 		scope_close(&t->fd[i]);
 	free(t->fd);
+	*t = (struct share_trees){ 0 };
 }
 
 /* A detached copy of what stands at b->source, with the host-side restrictions. */
@@ -79,9 +90,7 @@ static int tree_take(int host, const struct share_bind *b, int *ret, struct err 
 	return 0;
 }
 
-/* All copies are made before the share is mounted: a source that holds the share's own directory
- * (a bind of "/") would otherwise contain itself. */
-static int trees_take(const struct share *s, struct trees *t, struct err *e)
+static int trees_take(const struct share *s, struct share_trees *t, struct err *e)
 {
 	const struct share_bind root = {
 		.name = "rootfs", .source = s->root, .readonly = s->root_readonly, .recursive = true
@@ -118,7 +127,7 @@ static int add_entry(int dir, const char *name, bool is_file, int tree)
 	return mnt_attach(tree, at);
 }
 
-static int fill(const struct share *s, const struct trees *t, struct err *e)
+int share_fill(const struct share *s, const struct share_trees *t, struct err *e)
 {
 	scoped_fd dir = -1;
 	const char *name;
@@ -175,21 +184,15 @@ static int place_binds(const struct share *s, struct err *e)
 	return 0;
 }
 
-int share_assemble(const struct share *s, struct err *e)
+int share_take(const struct share *s, struct share_trees *ret, struct err *e)
 {
-	__attribute__((cleanup(trees_fini))) struct trees t = { 0 };
 	int r = s->root_readonly ? place_binds(s, e) : 0;
 
+	*ret = (struct share_trees){ 0 };
 	if (r == 0)
-		r = trees_take(s, &t, e);
+		r = trees_take(s, ret, e);
 	if (r < 0)
-		return r;
-	/* No size limit is needed: it holds empty names only, and is read-only before the guest is there. */
-	if (mount("cor", s->dir, "tmpfs", ENTRY_FLAGS, "mode=0755") < 0)
-		return err_set(e, -errno, "share %s: tmpfs: %m", s->dir);
-	r = fill(s, &t, e);
-	if (r < 0)
-		(void)umount2(s->dir, MNT_DETACH); /* the first error is the one to report */
+		share_trees_fini(ret);
 	return r;
 }
 

@@ -4,9 +4,13 @@
  * and nothing is left when the last process in the namespace is gone. Order, all in the monitor,
  * single-threaded:
  *     share_isolate()      first namespace: the host's mounts, as a slave
- *     share_assemble()     DIR/rootfs, DIR/m0... appear; DIR itself becomes a read-only tmpfs
- *     (start the VM: it inherits this namespace and exports DIR)
+ *     share_open()         DIR is an empty directory of its own
+ *     (start the VM: it inherits this namespace, exports DIR and walks from it, so that it sees what comes)
+ *     share_take()         copies of the root and the binds, not mounted anywhere yet
+ *     share_fill()         they appear as DIR/rootfs, DIR/m0...; DIR itself becomes read-only
  *     share_enter_view()   second namespace: / is the container's root, binds at their places
+ * Between taking and filling the caller may go to another mount namespace, that of a VM which was started
+ * before anybody knew the container.
  * Trusts: `dir`. Distrusts: symlinks in sources (they were resolved at create; one that
  * appears later is an error) and everything inside the container's root. */
 #ifndef SYS_SHARE_H
@@ -38,10 +42,24 @@ struct share {
 /* Puts the caller into a mount namespace of its own, in which nothing propagates back to the host. */
 int must_check share_isolate(struct err *e);
 
-/* Mounts the share on s->dir, in the caller's mount namespace. Every entry is nosuid, nodev and
+/* Mounts an empty share on `dir`, in the caller's mount namespace. */
+int must_check share_open(const char *dir, struct err *e);
+
+/* What the share's entries will be: [0] the root, [1 + i] bind i; detached mounts. */
+struct share_trees {
+	int *fd;
+	size_t n;
+};
+
+/* Copies root and binds out of the caller's mount namespace. Every entry is nosuid, nodev and
  * noexec *on the host side*: the guest's kernel applies its own rules, the exporting process can open no
- * device node and execute nothing that the guest left there. Undone on failure. */
-int must_check share_assemble(const struct share *s, struct err *e);
+ * device node and execute nothing that the guest left there. share_trees_fini() on success. */
+int must_check share_take(const struct share *s, struct share_trees *ret, struct err *e);
+/* Puts them into the share that is open on s->dir in the caller's mount namespace, which it closes for
+ * writing. After an error the namespace is to be given up. */
+int must_check share_fill(const struct share *s, const struct share_trees *t, struct err *e);
+void share_trees_fini(struct share_trees *t); /* idempotent */
+#define scoped_share_trees __attribute__((cleanup(share_trees_fini))) struct share_trees
 
 enum share_view_flags {
 	SHARE_VIEW_PROC = 1,     /* mount the caller's /proc at /proc if the root has such a directory */

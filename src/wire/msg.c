@@ -192,6 +192,7 @@ static const struct {
 	{ MSG_S_FAILED, "failed", &rec_result },
 	{ MSG_S_HOOKS_DONE, "hooks-done", NULL },
 	{ MSG_S_PLAN, "plan", NULL },
+	{ MSG_S_VM, "vm", NULL },
 };
 
 const struct pack_rec *msg_record(enum msg_type type)

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 1u
+#define PROTO_VERSION 2u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 enum msg_type {
@@ -62,7 +62,10 @@ enum msg_type {
 	MSG_S_CREATED,          /* the container is set up in the guest */
 	MSG_S_FAILED,           /* msg_result: why; the monitor exits after it */
 	MSG_S_HOOKS_DONE,       /* cor -> monitor: prestart, createRuntime and createContainer hooks ran */
-	MSG_S_PLAN, /* cor -> the process that becomes the monitor; fd: memfd with a packed mon_plan */
+	MSG_S_PLAN, /* cor -> the process that becomes the monitor, and once more to the monitor if that was
+		       for the VM only; fd: memfd with a packed mon_plan */
+	MSG_S_VM,   /* monitor -> cor: the VM's process runs, STATE_DIR/vm names it: both can be moved to the
+		       container's cgroup */
 };
 
 /* The streams of process `proc` (see msg_exec): number = proc * 4 + one of these. */

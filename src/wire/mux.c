@@ -561,4 +561,5 @@ void mux_fini(struct mux *m)
 	str_fini(&m->out);
 	str_fini(&m->in);
 	m->ops = NULL;
+	m->broken = true; /* what is sent from now on goes nowhere */
 }

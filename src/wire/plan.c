@@ -47,13 +47,13 @@ static const struct pack_rec rec_ns = { "namespace", sizeof(struct plan_ns), ns_
 
 static const struct pack_field mon_plan_fields[] = {
 	F(mon_plan, PACK_U32, version, 0),
+	F(mon_plan, PACK_BOOL, vm_only, 0),
 	F(mon_plan, PACK_STR, id, 1024),
 	F(mon_plan, PACK_STR, state_dir, LIM_PATH),
 	F(mon_plan, PACK_STR, root, LIM_PATH),
 	F(mon_plan, PACK_BOOL, root_readonly, 0),
 	FR(mon_plan, PACK_RECS, binds, LIM_BINDS, rec_bind),
 	FR(mon_plan, PACK_RECS, namespaces, 16, rec_ns),
-	F(mon_plan, PACK_STRS, cgroup_procs, 64),
 	F(mon_plan, PACK_BOOL, has_oom_score_adj, 0),
 	F(mon_plan, PACK_I64, oom_score_adj, 0),
 	F(mon_plan, PACK_STR, selinux_label, LIM_PATH),

@@ -42,13 +42,13 @@ struct plan_ns {
 
 struct mon_plan {
 	uint32_t version; /* PROTO_VERSION */
+	bool vm_only; /* enough to start the VM: the whole plan follows in MSG_S_PLAN on the sync socket */
 	char *id;
 	char *state_dir; /* absolute */
 	char *root;      /* container root, absolute, resolved */
 	bool root_readonly;
 	PACK_RECS_OF(struct plan_bind) binds;
 	PACK_RECS_OF(struct plan_ns) namespaces; /* host namespaces of the monitor and the VM */
-	struct pack_strs cgroup_procs;           /* files that the monitor's pid is written to */
 	bool has_oom_score_adj;
 	int64_t oom_score_adj;
 	char *selinux_label;

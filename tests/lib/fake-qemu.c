@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -180,6 +181,21 @@ static bool serve_qmp(pid_t agent)
 	return used < sizeof buf - 1;
 }
 
+/* The share is filled while a real QEMU starts; the agent's own mount namespace would not see it later. Its
+ * last change makes it read-only, and every change of the mount table wakes the poll. */
+static void await_share(const char *share)
+{
+	struct pollfd p = { .fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI };
+	struct statvfs st;
+	char drop[4096];
+
+	while (read(p.fd, drop, sizeof drop) > 0)
+		;
+	while (statvfs(share, &st) == 0 && !(st.f_flag & ST_RDONLY))
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			return;
+}
+
 static pid_t start_agent(struct args *a)
 {
 	static char stack[64 << 10] __attribute__((aligned(16)));
@@ -208,6 +224,7 @@ int main(int argc, char **argv)
 	say(FD_QMP, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "
 		    "\"package\": \"\"}, "
 		    "\"capabilities\": []}}\r\n");
+	await_share(a.share);
 	agent = start_agent(&a);
 	if (agent < 0) {
 		perror("fake-qemu: clone");

@@ -286,13 +286,19 @@ void rig_start(struct rig *r)
 				     stdio[1], stdio[2] }[i]);
 }
 
+void rig_expect_up(struct rig *r)
+{
+	(void)verb_expect(r->sync, MSG_S_VM);
+	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+}
+
 void rig_create(struct rig *r)
 {
 	const struct frame *f;
 	const struct msg_hello *hello;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	hello = agent_body(agent_expect(r, MSG_A_HELLO));
 	r->nonce = hello->nonce;
 	agent_ready(r, r->nonce, PROTO_VERSION);

@@ -42,6 +42,7 @@ int rig_tear_down(void **state);
 
 void rig_start(struct rig *r);
 /* Until the container is created, as cor and agent do it. */
+void rig_expect_up(struct rig *r); /* the VM runs, the namespaces stand */
 void rig_create(struct rig *r);
 /* Created and started. */
 void rig_run(struct rig *r);

@@ -38,7 +38,7 @@ static void test_whole_life(void **state)
 	int verb;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	hello = agent_body(agent_expect(r, MSG_A_HELLO));
 	assert_int_equal(hello->version, PROTO_VERSION);
 	assert_int_equal(hello->entropy.n, 64);
@@ -161,7 +161,7 @@ static void test_create_refused(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	r->nonce = ((const struct msg_hello *)agent_body(agent_expect(r, MSG_A_HELLO)))->nonce;
 	verb_send(r->sync, MSG_S_HOOKS_DONE, NULL, NULL, NULL, 0);
 	agent_ready(r, r->nonce, PROTO_VERSION);
@@ -198,7 +198,7 @@ static void test_boot_timeout(void **state)
 
 	r->plan.boot_timeout_ms = 1000;
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	expect_failed(r, "vm.boot_timeout");
 	assert_int_equal(rig_wait(r), 255);
 }
@@ -208,7 +208,7 @@ static void test_wrong_agents(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	r->nonce = ((const struct msg_hello *)agent_body(agent_expect(r, MSG_A_HELLO)))->nonce;
 	verb_send(r->sync, MSG_S_HOOKS_DONE, NULL, NULL, NULL, 0);
 	agent_ready(r, r->nonce + 1, PROTO_VERSION);
@@ -223,7 +223,7 @@ static void test_exit_before_created(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	r->nonce = ((const struct msg_hello *)agent_body(agent_expect(r, MSG_A_HELLO)))->nonce;
 	agent_ready(r, r->nonce, PROTO_VERSION);
 	agent_exited(r, PROC_INIT, 0);
@@ -293,7 +293,7 @@ static void test_vm_dies_at_boot(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	(void)agent_expect(r, MSG_A_HELLO);
 	assert_int_equal(io_write_full(r->log, "no \033[1mmemory\n", 14), 0);
 	assert_int_equal(io_write_full(r->console, "one\r\nKernel panic - not syncing\r\ntwo\r\n", 37), 0);
@@ -321,7 +321,7 @@ static void test_caller_gone(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	scope_close(&r->sync);
 	r->sync = -1;
 	assert_int_equal(rig_hv_op(r), 'S');
@@ -374,7 +374,7 @@ static void test_signal_ends_creation(void **state)
 	struct rig *r = *state;
 
 	rig_start(r);
-	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	rig_expect_up(r);
 	(void)agent_expect(r, MSG_A_HELLO);
 	assert_int_equal(kill(r->pid, SIGTERM), 0);
 	expect_failed(r, "ended by signal 15");

@@ -18,8 +18,7 @@ static void test_table(void **state)
 		"     at ms    took ms  process  phase        \n"
 		"       0.0        0.0  cor      start        cor begins\n"
 		"       1.5        1.5  cor      parse        read and check config.json and settings\n"
-		"       4.0        2.5  monitor  host set-up  namespaces, shared directory, exec of the "
-		"hypervisor\n"
+		"       4.0        2.5  monitor  VM started   namespaces, exec of the hypervisor\n"
 		"       4.5        0.5  agent    own-mark     \n";
 	scoped_str text = { 0 };
 

@@ -163,11 +163,15 @@ static int op_share(void *arg)
 	const struct share s = {
 		.dir = share, .root = root, .root_readonly = true, .binds = binds, .n_binds = 2
 	};
-	int r = share && root ? share_assemble(&s, NULL) : -ENOMEM;
+	scoped_share_trees trees = { 0 };
+	int r = share && root ? share_open(share, NULL) : -ENOMEM;
 
 	if (r < 0)
 		return r;
-	return umount2(share, MNT_DETACH) < 0 ? -errno : 0;
+	r = share_take(&s, &trees, NULL);
+	if (r == 0)
+		r = share_fill(&s, &trees, NULL);
+	return umount2(share, MNT_DETACH) < 0 && r == 0 ? -errno : r;
 }
 
 static void check_share(void *arg, enum inject_mode mode, int r)
@@ -274,7 +278,7 @@ static void test_host_cgroup(void **state)
 static void test_share(void **state)
 {
 	char dir[] = "/tmp/cor-inject-XXXXXX";
-	struct inject_case c = { .name = "share_assemble", .op = op_share, .arg = dir, .check = check_share };
+	struct inject_case c = { .name = "share", .op = op_share, .arg = dir, .check = check_share };
 	scoped_free char *share = NULL, *root = NULL;
 
 	if (!can_mount())
