@@ -132,7 +132,7 @@ static int read_hex4(struct reader *r, uint32_t *ret)
 static int read_unicode(struct reader *r, uint32_t *ret)
 {
 	const char *at = r->p;
-	uint32_t hi, lo;
+	uint32_t hi = 0, lo = 0; /* at -O3 gcc 12 does not see that a failed read_hex4() returns here */
 	int rc;
 
 	rc = read_hex4(r, &hi);
