@@ -1,0 +1,151 @@
+"""main.py - behind ./bench: one harness for all benchmarks. See tests/README.md.
+
+A subcommand is a row of SUBCOMMANDS: what it is, its options, a function(bench, opts) -> Result, who takes part. It
+measures with what runtimes.py and launcher.py give and knows nothing of files and formats.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import signal
+import sys
+import time
+
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+sys.dont_write_bytecode = True
+
+import density  # noqa: E402
+import execs  # noqa: E402
+import host  # noqa: E402
+import launcher  # noqa: E402
+import report  # noqa: E402
+import runtimes  # noqa: E402
+import start  # noqa: E402
+import streams  # noqa: E402
+
+SUBCOMMANDS = {
+    "start": ("time of `run true`, alone and many at once", start.arguments, start.run),
+    "density": ("memory of one more idle container", density.arguments, density.run),
+    "exec": ("time of a session in a running container", execs.arguments, execs.run),
+    "io": ("bytes per second through stdout and the root file system", streams.arguments, streams.run),
+}
+PROGRESS_S = 2.0
+
+
+class Progress:
+    """What is done just now, on stderr: on a terminal one line that changes, else a line every two seconds."""
+
+    def __init__(self, quiet):
+        self.tty, self.quiet = sys.stderr.isatty(), quiet
+        self.colour = self.tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        self.prefix, self.last, self.drawn = "", time.monotonic(), False
+
+    def __call__(self, text):
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if self.tty:
+            line = f"{self.prefix}{text}"[:100]
+            sys.stderr.write(f"\r\033[K{dim(line) if self.colour else line}")
+            self.drawn = True
+        elif now - self.last >= PROGRESS_S:
+            sys.stderr.write(f"bench: {self.prefix}{text}\n")
+            self.last = now
+        sys.stderr.flush()
+
+    def done(self):
+        if self.drawn:
+            sys.stderr.write("\r\033[K")
+            self.drawn = False
+
+
+def dim(text):
+    return f"\033[2m{text}\033[0m"
+
+
+def bold(text):
+    return f"\033[1m{text}\033[0m"
+
+
+def common(p):
+    p.add_argument("--only", action="append", metavar="NAME", choices=runtimes.NAMES,
+                   help=f"who takes part; may be repeated ({', '.join(runtimes.NAMES)})")
+    p.add_argument("--json", metavar="FILE", help="everything as JSON; - is stdout, instead of the tables")
+    p.add_argument("--svg", metavar="FILE", help="the chart")
+    p.add_argument("--build", metavar="DIR", help="where to build (default: build-bench in the tree)")
+    p.add_argument("--quiet", "-q", action="store_true", help="no progress on stderr")
+
+
+def parse(argv):
+    p = argparse.ArgumentParser(prog="bench", description="Measures Cor beside the container runtimes that are installed. As root.")
+    sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (what, arguments, _) in SUBCOMMANDS.items():
+        s = sub.add_parser(name, help=what, description=what)
+        common(s)
+        arguments(s)
+    s = sub.add_parser("all", help="all of these, with their defaults", description="all benchmarks, with their defaults")
+    common(s)
+    s.add_argument("--docs", metavar="DIR", help="write bench.md and its charts there")
+    opts = p.parse_args(argv)
+    if opts.command == "all" and opts.svg:
+        p.error("--svg takes one benchmark; see --docs")
+    return opts
+
+
+def defaults_of(name):
+    p = argparse.ArgumentParser()
+    SUBCOMMANDS[name][1](p)
+    return p.parse_args([])
+
+
+def header(bench, argv):
+    versions = bench.versions()
+    return {"date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), **host.describe(), "guest": bench.guest(),
+            **versions, "load at the start": f"{host.load():.1f}", "command": "./bench " + shlex.join(argv)}
+
+
+def measure(bench, opts, progress):
+    names = list(SUBCOMMANDS) if opts.command == "all" else [opts.command]
+    results = []
+    for name in names:
+        progress.prefix = f"{name}: "
+        res = SUBCOMMANDS[name][2](bench, defaults_of(name) if opts.command == "all" else opts)
+        res.skipped = bench.skipped + res.skipped
+        results.append(res)
+    return results
+
+
+def main(argv):
+    opts = parse(argv)
+    if os.geteuid() != 0:
+        sys.exit("bench: container runtimes need root")
+    progress = Progress(opts.quiet)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))
+    bench = None
+    try:
+        build = pathlib.Path(opts.build) if opts.build else runtimes.TREE / "build-bench"
+        bench = runtimes.Bench(opts.only or runtimes.NAMES, build, progress)
+        head = header(bench, argv)
+        results = measure(bench, opts, progress)
+    except launcher.Error as e:
+        progress.done()
+        sys.exit(f"bench: {e}")
+    finally:
+        if bench:
+            bench.close()
+    progress.done()
+    if opts.json != "-":
+        print("\n".join(f"{k + ':':19}{v}" for k, v in head.items()) + "\n")
+        print("\n".join(r.text(bold if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else str) for r in results), end="")
+    if opts.json:
+        report.write_json(opts.json, head, results)
+    if opts.svg:
+        report.write(opts.svg, results[0].charts[0].draw())
+    if opts.command == "all" and opts.docs:
+        report.write_docs(opts.docs, head["command"], head, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

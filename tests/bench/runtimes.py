@@ -1,0 +1,192 @@
+"""runtimes.py - who takes part in a benchmark, and how each is called.
+
+Everyone gets the same bundles and stdio, a state root in memory (as /run usually is), and no option that its
+package's user would not give: gVisor's runsc the only platform that works without KVM here (ptrace) and no network of
+its own, as the others have none.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import builds
+import bundle
+import host
+from launcher import Error, Launcher
+
+TREE = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+class Contender:
+    """One row of a table: a runtime with its settings. Subclasses know their command line."""
+
+    ours = False
+
+    def __init__(self, name, path, globals_):
+        self.name, self.path, self.globals = name, path, list(globals_)
+        self.launcher = None
+        self.root = None
+
+    def enter(self, bench):
+        """Makes it ready in a benchmark's directories; returns None, or why it can't take part."""
+        if not self.path:
+            return f"{self.name.split()[0]} is not installed"
+        self.root = bench.state / self.name.replace(" ", "-")
+        self.launcher = Launcher(bench.dir / (self.name.replace(" ", "-") + ".err"), self.hides_cgroup2())
+        b = self.launcher.run(self.run("try", bench.bundle(["true"])))
+        if b.runs[0].code != 0:
+            return f"run true: exit code {b.runs[0].code}: {(b.err.strip().splitlines() or ['no message'])[-1]}"
+        return None
+
+    def hides_cgroup2(self):
+        return False
+
+    def argv(self, verb, *args):
+        return [self.path, "--root", self.root, *self.globals, verb, *args]
+
+    def run(self, id_, bundle_dir):
+        return self.argv("run", "--bundle", bundle_dir, id_)
+
+    def run_detached(self, id_, bundle_dir):
+        return self.argv("run", "--detach", "--bundle", bundle_dir, id_)
+
+    def exec(self, id_, *args):
+        return self.argv("exec", id_, *args)
+
+    def delete(self, id_):
+        return self.argv("delete", "--force", id_)
+
+    def settle(self):
+        """Waits until nothing of it works in the background."""
+
+    def close(self):
+        if self.launcher:
+            self.launcher.close()
+
+
+class Crun(Contender):
+    def hides_cgroup2(self):
+        return os.path.ismount("/sys/fs/cgroup/unified")
+
+
+class Runsc(Contender):
+    def __init__(self, name, path):
+        super().__init__(name, path, ["--platform=ptrace", "--network=none"])
+
+
+class Cor(Contender):
+    ours = True
+
+
+class CorClone(Cor):
+    def enter(self, bench):
+        subprocess.run([self.path, *self.globals, "template", "make"], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        return super().enter(bench)
+
+
+POOL = 4  # VMs that wait
+
+
+class CorPool(CorClone):
+    def enter(self, bench):
+        res = subprocess.run([self.path, *self.globals, "template", "ls"], capture_output=True, text=True, check=False)
+        if res.returncode != 0:
+            return f"this build has no warm pool: {res.stderr.strip()}"
+        return super().enter(bench)
+
+
+def make_all(cor):
+    """Everyone there is, peers first. cor: the installed program."""
+    which = shutil.which
+    return [
+        Crun("crun", which("crun"), []),
+        Contender("runc", which("runc"), []),
+        Runsc("runsc", which("runsc")),
+        Cor("cor cold", cor, ["--set", "template=off"]),
+        CorClone("cor clone", cor, ["--set", "template=on"]),
+        CorPool("cor pool", cor, ["--set", "template=on", "--set", f"pool={POOL}"]),
+    ]
+
+
+NAMES = [c.name for c in make_all(None)]
+
+
+class Bench:
+    """The directories of a run, its bundles and those who take part."""
+
+    def __init__(self, names, build_dir, say):
+        self.say = say
+        self.token = "corbench" + os.urandom(3).hex()
+        self.dir = pathlib.Path(tempfile.gettempdir()) / self.token
+        self.dir.mkdir(mode=0o755)
+        memory = next((d for d in ("/run", "/dev/shm") if host.is_tmpfs(d)), None)
+        self.state = pathlib.Path(memory) / self.token if memory else self.dir / "state"
+        self.state.mkdir(mode=0o700)
+        self.root = bundle.make_rootfs(self.dir / "root")
+        self.skipped = []
+        self.present = []
+        self._bundles = 0
+        self.cor = install(build_dir, say)
+        for c in make_all(self.cor):
+            if c.name in names:
+                self.present.append(c)
+                say(f"{c.name}: set-up")
+                why = c.enter(self)
+                if why:
+                    self.present.remove(c)
+                    c.close()
+                    self.skipped.append((c.name, why))
+
+    def bundle(self, args, root=None):
+        """A new bundle with its own cgroup. root: another root file system than the common one."""
+        self._bundles += 1
+        conf = bundle.config(args)
+        conf["root"]["path"] = str(root or self.root)
+        conf["linux"]["cgroupsPath"] = f"/{self.token}-{self._bundles}"
+        return bundle.make(self.dir / f"b{self._bundles}", conf, rootfs=False)
+
+    def own_cpu(self):
+        return sum(c.launcher.cpu() for c in self.present)
+
+    def versions(self):
+        found = {}
+        for name, argv in (("cor", [self.cor, "--version"]), ("QEMU", ["qemu-system-x86_64", "--version"]),
+                           ("crun", ["crun", "--version"]), ("runc", ["runc", "--version"]),
+                           ("runsc", ["runsc", "--version"])):
+            if shutil.which(argv[0]):
+                text = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+                commit = re.search(r"^commit: (\S+)$", text, re.M)
+                found[name] = re.sub(r"^.*version\s*", "", (text.splitlines() or ["?"])[0])
+                if name == "cor" and commit:
+                    found[name] += f" ({commit.group(1)})"
+        return found
+
+    def guest(self):
+        """What runs guest code, and the guest's kernel."""
+        res = subprocess.run([self.cor, "check"], capture_output=True, text=True, check=False)
+        kernel = re.search(r"guest kernel .*(Linux \S+)", res.stdout)
+        how = "software emulation (TCG)" if "software emulation" in res.stdout.splitlines()[-1] else "KVM"
+        return f"{how}, {kernel.group(1) if kernel else '?'}"
+
+    def close(self):
+        for c in self.present:
+            c.close()
+        shutil.rmtree(self.state, ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def install(build_dir, say):
+    """A release build of this tree in a prefix of its own, with its mini-OS. Returns the path of cor."""
+    say("building cor (release)")
+    build = builds.Build("bench", build_dir, ["--buildtype=release", "-Dtests=false"], {"CC": "gcc"})
+    problem = build.make()
+    if not problem:
+        say("making the mini-OS")
+        problem = builds.mini_os(build)
+    if problem:
+        raise Error(problem)
+    return str(build.cor)
