@@ -2,6 +2,7 @@
 
 import time
 
+import account
 import host
 from launcher import Error
 from report import Result, Table, show
@@ -23,7 +24,7 @@ def arguments(p):
     p.add_argument("--settle", type=float, default=3.0, metavar="SECONDS", help="before memory is read (3)")
 
 
-def sample(c, settle, still=None):
+def sample(c, settle):
     """What is used now: the median of five readings of each field, PSS and page tables of the runtime's processes."""
     time.sleep(settle)  # memory that is given back in the background has no event
     reads = []
@@ -35,12 +36,8 @@ def sample(c, settle, still=None):
     return found
 
 
-def slope(points):
-    """Of y over x, least squares."""
-    n = len(points)
-    mx, my = sum(p[0] for p in points) / n, sum(p[1] for p in points) / n
-    below = sum((p[0] - mx) ** 2 for p in points)
-    return sum((p[0] - mx) * (p[1] - my) for p in points) / below if below else 0.0
+def name_of(i):
+    return f"d{i:06}"  # runsc takes a beginning of a name for the name
 
 
 def fill(bench, c, count, opts, bundles):
@@ -53,7 +50,7 @@ def fill(bench, c, count, opts, bundles):
         bench.say(f"{c.name}: {n} of {count}")
         while len(bundles) < n + more:
             bundles.append(bench.bundle(["sleep", "1000000"]))
-        c.launcher.batch([c.run_detached(f"d{i}", bundles[i]) for i in range(n, n + more)], f"{c.name}: run --detach")
+        c.launcher.batch([c.run_detached(name_of(i), bundles[i]) for i in range(n, n + more)], f"{c.name}: run --detach")
         n += more
         samples.append((n, sample(c, opts.settle)))
         left = samples[-1][1]["MemAvailable"] >> 10
@@ -70,14 +67,15 @@ def fill(bench, c, count, opts, bundles):
 def empty(bench, c, n):
     bench.say(f"{c.name}: deleting {n}")
     for i in range(0, n, STEP):
-        c.launcher.batch([c.delete(f"d{k}") for k in range(i, min(n, i + STEP))], f"{c.name}: delete")
+        c.launcher.batch([c.delete(name_of(k)) for k in range(i, min(n, i + STEP))], f"{c.name}: delete")
 
 
 def run(bench, opts):
     res = Result("density", "Density: memory of one more idle container", ABOUT.format(step=STEP))
-    rows, group, bundles = [], [], []
+    rows, group = [], []
     for c in bench.present:
         c.settle()
+        bundles = []  # each container is alone in its cgroup
         count = min(FEW.get(c.name, 1 << 20), 100000 if opts.count == "max" else int(opts.count))
         try:
             samples, why, others = fill(bench, c, count, opts, bundles)
@@ -89,7 +87,7 @@ def run(bench, opts):
         empty(bench, c, n)
         one = {k: (samples[-1][1][k] - samples[0][1][k]) / n / 1024 for k in samples[0][1]}
         one["MemAvailable"] = -one["MemAvailable"]
-        by_slope = -slope([(k, s["MemAvailable"]) for k, s in samples]) / 1024
+        by_slope = -account.slope([(k, s["MemAvailable"]) for k, s in samples]) / 1024
         rows.append([c.name, str(n), show(one["MemAvailable"]), show(by_slope)] + [show(one[k]) for k in (
             "PSS", "Shmem", "Slab", "PageTables")] + [f"{others:.0f} %"])
         group.append((c.name, max(0.01, one["MemAvailable"]), None, None, c.ours))

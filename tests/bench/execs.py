@@ -14,12 +14,11 @@ def arguments(p):
 
 def run(bench, opts):
     res = Result("exec", "Exec: a session in a running container", ABOUT)
-    idle = bench.bundle(["sleep", "1000000"])
     found = {}
     # A pool changes how a VM starts, not what runs in it.
     present = [c for c in bench.present if c.name not in ("cor cold", "cor pool")]
     for c in present:
-        c.launcher.batch([c.run_detached("e", idle)], f"{c.name}: run --detach")
+        c.launcher.batch([c.run_detached("e", bench.bundle(["sleep", "1000000"]))], f"{c.name}: run --detach")
         found[c.name] = {"secs": [], "cpu": []}
     others = host.Others(bench.own_cpu)
     for i in range(opts.rounds + 1):

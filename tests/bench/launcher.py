@@ -9,7 +9,6 @@ import ctypes
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import time
@@ -18,7 +17,7 @@ import leak
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 0x20000, 0x4000, 0x40000, 36, 1
 CGROUP2 = "/sys/fs/cgroup/unified"
-ERR_SHOWN = 2000
+ERR_SHOWN = OUT_SHOWN = 2000
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -41,7 +40,8 @@ class Batch:
 
     def __init__(self, answer):
         self.runs = [Run(*r) for r in answer["runs"]]
-        self.wall, self.cpu, self.err, self.stamps = answer["wall"], answer["cpu"], answer["err"], answer["stamps"]
+        self.wall, self.cpu, self.err = answer["wall"], answer["cpu"], answer["err"]
+        self.out, self.stamps = answer["out"], answer["stamps"]
 
     def check(self, what):
         for r in self.runs:
@@ -83,8 +83,8 @@ class Launcher:
         return Batch(self.ask("batch", [argv], timeout))
 
     def stream(self, argv, what=""):
-        """One command whose stdout is read to its end; stamps: (seconds since the start, bytes so far, the first 8
-        bytes) of each read."""
+        """One command whose stdout is read to its end; stamps: (seconds since the start, bytes so far) of the first
+        and the last read; out: the first characters."""
         return Batch(self.ask("stream", [argv])).check(what or " ".join(map(str, argv)))
 
     def cpu(self):
@@ -170,33 +170,30 @@ def run_batch(argvs, null, err_path):
 
 def run_stream(argvs, null, err_path):
     r, w = os.pipe()
-    stamps, total = [], 0
+    stamps, total, out = [], 0, b""
     with open(err_path, "wb") as err:
         cpu = children_cpu()
         begin = time.perf_counter()
         pid = spawn(argvs[0], null, w, err.fileno())
         os.close(w)
         while True:
-            select.select([r], [], [])
             data = os.read(r, 1 << 20)
             if not data:
                 break
             total += len(data)
-            stamp = (time.perf_counter() - begin, total, data[:8].decode("latin-1"))
-            if len(stamps) < 100:
-                stamps.append(stamp)
-            else:
-                stamps[-1] = stamp  # the first ones and the last one are of use
+            out += data[: OUT_SHOWN - len(out)]
+            stamps[1:] = [(time.perf_counter() - begin, total)]
         os.close(r)
         _, status = os.waitpid(pid, 0)
         secs = time.perf_counter() - begin
-        return answer([(secs, code_of(status))], secs, children_cpu() - cpu, err_path, stamps)
+        return answer([(secs, code_of(status))], secs, children_cpu() - cpu, err_path, stamps, out)
 
 
-def answer(runs, wall, cpu, err_path, stamps=()):
+def answer(runs, wall, cpu, err_path, stamps=(), out=b""):
     with open(err_path, "rb") as f:
         text = f.read()[-ERR_SHOWN:].decode("utf-8", "replace")
-    return {"runs": runs, "wall": wall, "cpu": cpu, "err": text, "stamps": list(stamps)}
+    return {"runs": runs, "wall": wall, "cpu": cpu, "err": text, "stamps": list(stamps),
+            "out": out.decode("utf-8", "replace")}
 
 
 def code_of(status):

@@ -1,7 +1,7 @@
 """main.py - behind ./bench: one harness for all benchmarks. See tests/README.md.
 
-A subcommand is a row of SUBCOMMANDS: what it is, its options, a function(bench, opts) -> Result, who takes part. It
-measures with what runtimes.py and launcher.py give and knows nothing of files and formats.
+A subcommand is a row of SUBCOMMANDS and a module. It measures with what runtimes.py and launcher.py give and knows
+nothing of files and formats.
 """
 
 import argparse
@@ -21,14 +21,24 @@ import host  # noqa: E402
 import launcher  # noqa: E402
 import report  # noqa: E402
 import runtimes  # noqa: E402
+import soak  # noqa: E402
 import start  # noqa: E402
 import streams  # noqa: E402
 
+class Command:
+    """arguments(parser), run(bench, opts) -> Result; in_all: part of `all`; only: who takes part unless told."""
+
+    def __init__(self, what, module, in_all=True, only=None):
+        self.what, self.arguments, self.run = what, module.arguments, module.run
+        self.in_all, self.only = in_all, only or runtimes.NAMES
+
+
 SUBCOMMANDS = {
-    "start": ("time of `run true`, alone and many at once", start.arguments, start.run),
-    "density": ("memory of one more idle container", density.arguments, density.run),
-    "exec": ("time of a session in a running container", execs.arguments, execs.run),
-    "io": ("bytes per second through stdout and the root file system", streams.arguments, streams.run),
+    "start": Command("time of `run true`, alone and many at once", start),
+    "density": Command("memory of one more idle container", density),
+    "exec": Command("time of a session in a running container", execs),
+    "io": Command("bytes per second through stdout and the root file system", streams),
+    "soak": Command("many containers one after the other: is anything left?", soak, False, ["cor clone"]),
 }
 PROGRESS_S = 2.0
 
@@ -80,10 +90,10 @@ def common(p):
 def parse(argv):
     p = argparse.ArgumentParser(prog="bench", description="Measures Cor beside the container runtimes that are installed. As root.")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (what, arguments, _) in SUBCOMMANDS.items():
-        s = sub.add_parser(name, help=what, description=what)
+    for name, command in SUBCOMMANDS.items():
+        s = sub.add_parser(name, help=command.what, description=command.what)
         common(s)
-        arguments(s)
+        command.arguments(s)
     s = sub.add_parser("all", help="all of these, with their defaults", description="all benchmarks, with their defaults")
     common(s)
     s.add_argument("--docs", metavar="DIR", help="write bench.md and its charts there")
@@ -95,7 +105,7 @@ def parse(argv):
 
 def defaults_of(name):
     p = argparse.ArgumentParser()
-    SUBCOMMANDS[name][1](p)
+    SUBCOMMANDS[name].arguments(p)
     return p.parse_args([])
 
 
@@ -105,12 +115,16 @@ def header(bench, argv):
             **versions, "load at the start": f"{host.load():.1f}", "command": "./bench " + shlex.join(argv)}
 
 
+def names_of(opts):
+    return [n for n, c in SUBCOMMANDS.items() if c.in_all] if opts.command == "all" else [opts.command]
+
+
 def measure(bench, opts, progress):
-    names = list(SUBCOMMANDS) if opts.command == "all" else [opts.command]
+    names = names_of(opts)
     results = []
     for name in names:
         progress.prefix = f"{name}: "
-        res = SUBCOMMANDS[name][2](bench, defaults_of(name) if opts.command == "all" else opts)
+        res = SUBCOMMANDS[name].run(bench, defaults_of(name) if opts.command == "all" else opts)
         res.skipped = bench.skipped + res.skipped
         results.append(res)
     return results
@@ -125,7 +139,7 @@ def main(argv):
     bench = None
     try:
         build = pathlib.Path(opts.build) if opts.build else runtimes.TREE / "build-bench"
-        bench = runtimes.Bench(opts.only or runtimes.NAMES, build, progress)
+        bench = runtimes.Bench(opts.only or SUBCOMMANDS[names_of(opts)[0]].only, build, progress)
         head = header(bench, argv)
         results = measure(bench, opts, progress)
     except launcher.Error as e:
@@ -140,11 +154,11 @@ def main(argv):
         print("\n".join(r.text(bold if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else str) for r in results), end="")
     if opts.json:
         report.write_json(opts.json, head, results)
-    if opts.svg:
+    if opts.svg and results[0].charts:
         report.write(opts.svg, results[0].charts[0].draw())
     if opts.command == "all" and opts.docs:
         report.write_docs(opts.docs, head["command"], head, results)
-    return 0
+    return 1 if any(r.failed for r in results) else 0
 
 
 if __name__ == "__main__":

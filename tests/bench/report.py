@@ -32,6 +32,7 @@ class Result:
     def __init__(self, name, title, about):
         self.name, self.title, self.about = name, title, about
         self.tables, self.notes, self.charts, self.data, self.skipped = [], [], [], {}, []
+        self.failed = False
 
     def text(self, bold=str):
         parts = [bold(self.title)] + [t.text() for t in self.tables]

@@ -59,6 +59,10 @@ class Contender:
     def delete(self, id_):
         return self.argv("delete", "--force", id_)
 
+    def stores(self):
+        """Directories beside its state: name -> path."""
+        return {}
+
     def settle(self):
         """Waits until nothing of it works in the background."""
 
@@ -82,6 +86,9 @@ class Cor(Contender):
 
 
 class CorClone(Cor):
+    def stores(self):
+        return {"templates": pathlib.Path(self.path).parents[2] / "templates"}
+
     def enter(self, bench):
         subprocess.run([self.path, *self.globals, "template", "make"], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
@@ -148,6 +155,10 @@ class Bench:
         conf["root"]["path"] = str(root or self.root)
         conf["linux"]["cgroupsPath"] = f"/{self.token}-{self._bundles}"
         return bundle.make(self.dir / f"b{self._bundles}", conf, rootfs=False)
+
+    def helper(self, name):
+        """A static program of tests/lib."""
+        return builds.helper(name, pathlib.Path(self.cor).parents[2])
 
     def own_cpu(self):
         return sum(c.launcher.cpu() for c in self.present)

@@ -73,7 +73,7 @@ def measure(bench, res, found, n, rounds, bundles):
             c = taking_part[(k + i) % len(taking_part)]
             bench.say(f"{n} at once: round {i + 1} of {rounds + warm}, {c.name}")
             c.settle()
-            b = c.launcher.batch([c.run(f"r{j}", d) for j, d in enumerate(bundles[:n])], f"{c.name}: run true")
+            b = c.launcher.batch([c.run(f"r{j:04}", d) for j, d in enumerate(bundles[:n])], f"{c.name}: run true")
             if i >= warm:
                 f = found[c.name, n]
                 f["secs"] += [r.secs for r in b.runs]

@@ -2,12 +2,19 @@
 
 import json
 import os
+import pathlib
 import re
 import statistics
+import sys
+import xml.etree.ElementTree
 
 import bundle
 import leak
-from harness import SLOW, case
+
+sys.path.append(str(pathlib.Path(__file__).parent))
+import report  # noqa: E402
+import svg  # noqa: E402
+from harness import SLOW, case  # noqa: E402
 
 MONITOR_PSS_KB = 1536
 COLD_RUN_S = 9.0
@@ -87,3 +94,26 @@ def test_sizes(t):
         t.report(f"{name}: {size} KiB")
         with t.step(f"{name} is below {limit} KiB"):
             t.true(size < limit, f"{size} KiB")
+
+
+@case(only=("cor",), quick=True)
+def test_report(t):
+    """./bench's tables and charts: aligned, well-formed, every value on the axis."""
+    with t.step("spread"):
+        s = report.Spread([5.0, 1.0, 4.0, 2.0, 3.0])
+        t.eq((s.min, s.p10, s.median, s.p90, s.max), (1.0, 1.4, 3.0, 4.6, 5.0))
+    with t.step("table"):
+        table = report.Table(["name", "ms"], [["crun", "7.1"], ["cor clone", "110"]])
+        t.eq(table.text(), "name        ms\ncrun       7.1\ncor clone  110")
+        t.has(table.markdown(), "| --- | ---: |", "| crun | 7.1 |")
+    for log in (True, False):
+        with t.step(f"chart, log {log}"):
+            rows = [("a<b", 0.4, 0.3, 0.9, False), ("cor", 1234.0, 900.0, 2000.0, True), ("none", 3.0, None, None, False)]
+            chart = svg.Chart("x", "title & more", "ms", [("alone", rows)], log, "less is better")
+            root = xml.etree.ElementTree.fromstring(chart.draw())
+            words = [e.text for e in root.iter("{http://www.w3.org/2000/svg}text")]
+            t.true({"a<b", "title & more", "1,234"} <= set(words), f"{words}")
+            ticks = chart.ticks()
+            t.true(ticks[0] <= 0.4 and ticks[-1] >= 2000, f"{ticks}")
+            places = [float(e.get("x2")) for e in root.iter("{http://www.w3.org/2000/svg}line")]
+            t.true(all(0 <= x <= svg.WIDTH - svg.VALUES for x in places), f"{places}")
