@@ -260,3 +260,19 @@ uint64_t vq_chain_write(const struct vq_chain *c, uint64_t off, const void *src,
 	memcpy(&p, &src, sizeof p); /* only read from there: to_guest */
 	return copy(c->iov + c->n_out, c->n_in, off, p, n, true);
 }
+
+unsigned vq_chain_iov(const struct vq_chain *c, uint64_t off, struct iovec *iov, unsigned cap)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_out && n < cap; i++) {
+		if (off >= c->iov[i].iov_len) {
+			off -= c->iov[i].iov_len;
+			continue;
+		}
+		iov[n++] = (struct iovec){ .iov_base = (uint8_t *)c->iov[i].iov_base + off,
+					   .iov_len = c->iov[i].iov_len - off };
+		off = 0;
+	}
+	return n;
+}

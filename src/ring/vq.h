@@ -75,5 +75,8 @@ bool must_check vq_kicks_on(struct vq *q);
  * the count, less than n at the end of the chain. */
 uint64_t vq_chain_read(const struct vq_chain *c, uint64_t off, void *dst, uint64_t n);
 uint64_t vq_chain_write(const struct vq_chain *c, uint64_t off, const void *src, uint64_t n);
+/* The readable part from byte `off` on as at most `cap` segments; returns their number, 0 at its end. For
+ * writev(). */
+unsigned vq_chain_iov(const struct vq_chain *c, uint64_t off, struct iovec *iov, unsigned cap);
 
 #endif

@@ -42,7 +42,7 @@ struct hv_exit {
 
 /* One MSR of a snapshot. */
 #define HV_MSRS_MAX 64
-/* What a vCPU is: for boot only the first three are set. Fixed layout of this architecture and of KVM's
+/* What a vCPU is. Fixed layout of this architecture and of KVM's
  * ABI; a snapshot holds it as it is. */
 struct hv_cpu {
 	struct kvm_regs regs;
@@ -50,7 +50,6 @@ struct hv_cpu {
 	struct kvm_mp_state mp;
 	uint32_t n_msrs;
 	struct kvm_msr_entry msrs[HV_MSRS_MAX];
-	struct kvm_fpu fpu; /* what XSAVE does not replace */
 	struct kvm_xcrs xcrs;
 	struct kvm_debugregs debug;
 	struct kvm_vcpu_events events;
@@ -76,8 +75,9 @@ struct hv_ops {
 	int (*vcpu_add)(struct hv *h, uint32_t id, uint32_t n, struct err *e);
 	/* Runs until something is to be done. 0, or -errno when the hypervisor itself failed. */
 	int (*vcpu_run)(struct hv *h, uint32_t id, struct hv_exit *ret);
-	/* Registers of a vCPU that does not run. `boot`: only regs, sregs and mp. */
-	int (*vcpu_get)(struct hv *h, uint32_t id, struct hv_cpu *ret, struct err *e);
+	/* Registers of a vCPU that does not run. `boot`: only regs, sregs, mp
+	 * (and msrs, when setting). */
+	int (*vcpu_get)(struct hv *h, uint32_t id, struct hv_cpu *ret, bool boot, struct err *e);
 	int (*vcpu_set)(struct hv *h, uint32_t id, const struct hv_cpu *c, bool boot, struct err *e);
 	/* Makes vcpu_run() return HV_EXIT_INTR, now or as soon as it is called. `tid`: the thread that runs
 	 * it. */
@@ -89,6 +89,8 @@ struct hv_ops {
 };
 
 #define HV_GSIS_MAX 64
+/* What vcpu_kick() sends; the machine catches it with a handler that does nothing. */
+#define HV_KICK_SIGNAL SIGUSR1
 
 /* Embedded as first member by the implementation. */
 struct hv {

@@ -8,14 +8,14 @@
 
 #include "vmm/virtio/virtio.h"
 
-/* console.c: port 0 is the guest's console (hvc0), port 1 a named byte stream (the agent's channel). */
+/* console.c: port 0 is the guest's console (hvc0), port 1 a named byte stream (the agent's channel). All fds
+ * are non-blocking, -1 = none; the two of a pair differ (dup one). */
 struct console_cfg {
-	/* Where port 0's output goes and where its input comes from; -1 = nowhere. May be the same fd. */
-	int out_fd, in_fd;
-	/* Port 1: a socket or pipe, non-blocking; -1 = no such port. */
-	int port_fd;
-	const char *port_name; /* 1..31 bytes: what the guest finds in /sys/class/virtio-ports (borrowed
-				  during new) */
+	int in_fd, out_fd;           /* where port 0's input comes from and its output goes */
+	bool has_port;               /* there is a port 1 */
+	int port_in_fd, port_out_fd; /* its host's end; -1: the guest finds it closed */
+	const char
+		*port_name; /* 1..31 bytes, as in the guest's /sys/class/virtio-ports; borrowed during new */
 };
 int must_check console_new(const struct console_cfg *cfg, struct vdev **ret, struct err *e);
 

@@ -110,19 +110,29 @@ static void watch_ready(struct source *s, uint32_t events)
 	unlock(w->d);
 }
 
-int vdev_watch_add(struct vdev *d, struct vdev_watch *w, int fd, uint32_t events,
-		   void (*fn)(struct vdev *, struct vdev_watch *, uint32_t))
+void vdev_watch_init(struct vdev *d, struct vdev_watch *w, int fd,
+		     void (*fn)(struct vdev *, struct vdev_watch *, uint32_t))
 {
-	w->d = d;
-	w->fn = fn;
-	return loop_add(d->loop, &w->src, fd, events, watch_ready);
+	*w = (struct vdev_watch){ .d = d, .fd = fd, .fn = fn };
 }
 
 void vdev_watch_set(struct vdev_watch *w, uint32_t events)
 {
-	/* epoll_ctl() on an fd that is in the set fails for lack of kernel memory only: then the old events
-	 * stay */
-	may_fail(loop_mod(&w->src, events));
+	int r = 0;
+
+	if (w->events == events)
+		return;
+	/* epoll reports a hang-up even to those who wait for nothing: then the fd leaves the set. */
+	if (events == 0)
+		loop_del(&w->src);
+	else if (w->events == 0)
+		r = loop_add(w->d->loop, &w->src, w->fd, events, watch_ready);
+	else
+		r = loop_mod(&w->src, events);
+	if (r == 0)
+		w->events = events;
+	else /* the kernel has no memory for it: the device can't go on */
+		vdev_break(w->d, "host file can't be watched");
 }
 
 /* ---- life ---- */
@@ -232,6 +242,26 @@ uint8_t vdev_status(struct vdev *d)
 
 	lock(d);
 	v = d->core.status;
+	unlock(d);
+	return v;
+}
+
+uint8_t vdev_generation(struct vdev *d)
+{
+	uint8_t v;
+
+	lock(d);
+	v = d->core.config_generation;
+	unlock(d);
+	return v;
+}
+
+uint64_t vdev_driver_features(struct vdev *d)
+{
+	uint64_t v;
+
+	lock(d);
+	v = d->core.driver_features;
 	unlock(d);
 	return v;
 }

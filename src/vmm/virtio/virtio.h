@@ -136,16 +136,19 @@ void vdev_break(struct vdev *d, const char *why);
 /* Another turn of kick() for every queue, soon. Any thread. */
 void vdev_kick_self(struct vdev *d);
 
-/* A host fd a device waits for. Embedded in the device's struct. */
+/* A host fd a device waits for. Embedded in the device's struct. While events is 0 nothing is reported, no
+ * hang-up either. */
 struct vdev_watch {
 	struct source src;
 	struct vdev *d;
+	int fd;
+	uint32_t events;
 	void (*fn)(struct vdev *d, struct vdev_watch *w, uint32_t events); /* loop thread, lock held */
 };
-/* In attach only. The fd stays the device's. Watch nothing (events 0) until there is a driver. */
-int must_check vdev_watch_add(struct vdev *d, struct vdev_watch *w, int fd, uint32_t events,
-			      void (*fn)(struct vdev *, struct vdev_watch *, uint32_t));
-/* Loop thread only (kick, watches). */
+/* In attach only. The fd stays the device's. Watches nothing yet. */
+void vdev_watch_init(struct vdev *d, struct vdev_watch *w, int fd,
+		     void (*fn)(struct vdev *, struct vdev_watch *, uint32_t));
+/* Loop thread only (attach, kick, watches). */
 void vdev_watch_set(struct vdev_watch *w, uint32_t events);
 
 /* ---- for the machine and the transport; they don't hold the lock ---- */
@@ -159,6 +162,8 @@ void vdev_fini(struct vdev *d);
 
 uint64_t vdev_offered(const struct vdev *d);
 uint8_t vdev_status(struct vdev *d);
+uint8_t vdev_generation(struct vdev *d);
+uint64_t vdev_driver_features(struct vdev *d);
 /* The driver writes the status byte: 0 resets; DRIVER_OK starts. */
 void vdev_set_status(struct vdev *d, uint8_t status);
 /* Writes to 32-bit half `high` of the driver's features; ignored once FEATURES_OK is set. */

@@ -1,0 +1,26 @@
+/* cfg.h - what one VM is made of: plain values and open fds. The command line makes it (cli.c); after that
+ * nobody parses text or opens files. */
+#ifndef VMM_CFG_H
+#define VMM_CFG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/dev/dev.h"
+
+struct vmm_cfg {
+	int kvm_fd;      /* -1: open /dev/kvm */
+	uint64_t memory; /* bytes, whole pages of 1 MiB */
+	bool huge_pages; /* 2 MiB pages of the host's pool */
+	uint32_t cpus;
+	int kernel_fd, initrd_fd; /* initrd: -1 = none */
+	const char *cmdline;
+	bool has_console;
+	struct console_cfg console;
+	int serial_fd; /* the 16550's output; -1 = no UART */
+};
+
+/* Closes the fds that nobody took. */
+void vmm_cfg_close(struct vmm_cfg *cfg);
+
+#endif

@@ -1,0 +1,369 @@
+/* machine.c - see machine.h. Called by cli.c and by tests with a fake hypervisor.
+ *
+ * Trusts: cfg, which was checked. Never: allocates, opens or creates anything once the vCPUs run. */
+#include "vmm/machine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "vmm/boot/boot.h"
+#include "vmm/layout.h"
+
+#define VCPU_STACK 65536 /* run loop and register accesses; a vq_chain (4 KiB) never lives here */
+#define MEMORY_MIN (32 * LAYOUT_MIB)
+#define MEMORY_MAX (1024 * LAYOUT_GIB)
+
+const char *machine_end_text(enum machine_end how)
+{
+	static const char *const text[END_N] = { "running", "powered off", "reset", "crashed", "stopped" };
+
+	return text[how];
+}
+
+/* ---- memory ---- */
+
+static int make_ram(struct machine *m, bool huge, struct err *e)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB : 0);
+	void *p;
+
+	m->ram_fd = memfd_create("guest-ram", flags);
+	if (m->ram_fd < 0)
+		return err_set(e, -errno, "guest memory: %m");
+	if (ftruncate(m->ram_fd, (off_t)m->ram_size) < 0 ||
+	    fcntl(m->ram_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return err_set(e, -errno, "guest memory of %llu MiB: %m",
+			       (unsigned long long)(m->ram_size / LAYOUT_MIB));
+	p = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->ram_fd, 0);
+	if (p == MAP_FAILED)
+		return err_set(e, -errno, "map guest memory: %m");
+	m->ram = p;
+	return 0;
+}
+
+static int add_ram(struct machine *m, uint64_t at, uint64_t off, uint64_t len, struct err *e)
+{
+	int r = gmem_add(&m->mem, gpa(at), m->ram + off, len, true);
+
+	if (r < 0)
+		return err_set(e, r, "guest memory at 0x%llx", (unsigned long long)at);
+	return m->hv->ops->mem_add(m->hv, gpa(at), m->ram + off, len, true, e);
+}
+
+static int build_memory(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
+{
+	uint64_t low = boot_low_ram(cfg->memory);
+	int r;
+
+	if (cfg->memory < MEMORY_MIN || cfg->memory > MEMORY_MAX || cfg->memory % LAYOUT_MIB != 0)
+		return err_set(e, -EINVAL, "memory: whole MiB from 32M to 1024G");
+	m->ram_size = cfg->memory;
+	r = make_ram(m, cfg->huge_pages, e);
+	if (r == 0)
+		r = add_ram(m, 0, 0, low, e);
+	if (r == 0 && cfg->memory > low)
+		r = add_ram(m, LAYOUT_RAM_ABOVE, low, cfg->memory - low, e);
+	return r;
+}
+
+/* ---- devices ---- */
+
+/* Takes the device, also when it fails. */
+static int add_device(struct machine *m, struct vdev *d, struct err *e)
+{
+	int r;
+
+	if (m->n_devs == MACHINE_DEVS_MAX) {
+		d->ops->fini(d);
+		return err_set(e, -ENOSPC, "at most %d devices", MACHINE_DEVS_MAX);
+	}
+	d->mem = &m->mem;
+	d->loop = &m->loop;
+	r = vdev_init(d, e);
+	if (r < 0) {
+		d->ops->fini(d);
+		return r;
+	}
+	r = vpci_init(&m->devs[m->n_devs++], d, &m->pci, m->hv, e);
+	return r == 0 ? vdev_attach(d, e) : r;
+}
+
+static int build_console(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	struct vdev *d;
+	int r;
+
+	if (!cfg->has_console)
+		return 0;
+	r = console_new(&cfg->console, &d, e);
+	if (r < 0)
+		return r;
+	cfg->has_console = false; /* the device's now */
+	return add_device(m, d, e);
+}
+
+/* In the order of their PCI slots, which snapshots keep. */
+static int (*const builders[])(struct machine *m, struct vmm_cfg *cfg, struct err *e) = {
+	build_console,
+};
+
+static int build_devices(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(builders) && r == 0; i++)
+		r = builders[i](m, cfg, e);
+	return r;
+}
+
+/* ---- vCPUs ---- */
+
+static int build_vcpus(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
+{
+	int r = 0;
+
+	if (cfg->cpus < 1 || cfg->cpus > LAYOUT_VCPUS_MAX)
+		return err_set(e, -EINVAL, "cpus: 1 to %u", LAYOUT_VCPUS_MAX);
+	m->n_vcpus = cfg->cpus;
+	for (uint32_t i = 0; i < m->n_vcpus && r == 0; i++) {
+		m->vcpus[i] = (struct vcpu){ .m = m, .id = i };
+		r = m->hv->ops->vcpu_add(m->hv, i, m->n_vcpus, e);
+	}
+	return r;
+}
+
+/* The first vCPU starts at the kernel's entry; the others wait for it, as KVM made them. */
+static int boot(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
+{
+	struct boot_cfg b = { .mem = &m->mem,
+			      .ram = m->ram_size,
+			      .kernel_fd = cfg->kernel_fd,
+			      .initrd_fd = cfg->initrd_fd,
+			      .cmdline = cfg->cmdline,
+			      .n_vcpus = m->n_vcpus };
+	struct boot_entry entry;
+	struct hv_cpu cpu;
+	int r = boot_load(&b, &entry, e);
+
+	if (r == 0)
+		r = m->hv->ops->vcpu_get(m->hv, 0, &cpu, true, e);
+	if (r < 0)
+		return r;
+	boot_regs(&entry, &cpu);
+	return m->hv->ops->vcpu_set(m->hv, 0, &cpu, true, e);
+}
+
+static void ended(struct source *s, uint32_t events)
+{
+	(void)events;
+	loop_stop(s->loop);
+}
+
+static int build(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	int r = loop_init(&m->loop);
+
+	if (r < 0)
+		return err_set(e, r, "event loop: %m");
+	m->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = m->end_fd < 0 ? -errno : loop_add(&m->loop, &m->end_source, m->end_fd, EPOLLIN, ended);
+	if (r < 0)
+		return err_set(e, r, "event loop: %m");
+	r = build_memory(m, cfg, e);
+	if (r == 0)
+		r = build_vcpus(m, cfg, e);
+	if (r == 0)
+		r = build_devices(m, cfg, e);
+	return r == 0 ? boot(m, cfg, e) : r;
+}
+
+int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct err *e)
+{
+	int r;
+
+	*m = (struct machine){ .hv = hv, .ram_fd = -1, .end_fd = -1, .serial_fd = take_fd(&cfg->serial_fd) };
+	(void)pthread_mutex_init(&m->lock, NULL); /* can't fail for plain ones */
+	(void)pthread_cond_init(&m->changed, NULL);
+	pci_init(&m->pci);
+	r = build(m, cfg, e);
+	vmm_cfg_close(cfg);
+	if (r < 0)
+		machine_fini(m);
+	return r;
+}
+
+void vmm_cfg_close(struct vmm_cfg *cfg)
+{
+	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd };
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		scope_close(fds[i]);
+		*fds[i] = -1;
+	}
+	if (!cfg->has_console)
+		return;
+	scope_close(&cfg->console.in_fd);
+	scope_close(&cfg->console.out_fd);
+	scope_close(&cfg->console.port_in_fd);
+	scope_close(&cfg->console.port_out_fd);
+	cfg->has_console = false;
+}
+
+void machine_fini(struct machine *m)
+{
+	for (unsigned i = m->n_devs; i > 0; i--)
+		vpci_fini(&m->devs[i - 1]);
+	m->n_devs = 0;
+	if (m->hv)
+		m->hv->ops->fini(m->hv);
+	m->hv = NULL;
+	if (m->ram)
+		(void)munmap(m->ram, m->ram_size);
+	m->ram = NULL;
+	loop_del(&m->end_source);
+	loop_fini(&m->loop);
+	scope_close(&m->ram_fd);
+	scope_close(&m->end_fd);
+	scope_close(&m->serial_fd);
+	m->ram_fd = m->end_fd = m->serial_fd = -1;
+	pci_fini(&m->pci);
+	(void)pthread_cond_destroy(&m->changed);
+	(void)pthread_mutex_destroy(&m->lock);
+}
+
+/* ---- running ---- */
+
+static enum machine_wish wish_of(const struct machine *m)
+{
+	return __atomic_load_n(&m->wish, __ATOMIC_SEQ_CST);
+}
+
+/* Changes what the vCPUs shall do and tells those that are in the guest. Locked. */
+static void set_wish(struct machine *m, enum machine_wish wish)
+{
+	__atomic_store_n(&m->wish, wish, __ATOMIC_SEQ_CST); /* before the kick: see vcpu_run() */
+	(void)pthread_cond_broadcast(&m->changed);
+	for (uint32_t i = 0; i < m->n_vcpus && wish != WISH_RUN; i++)
+		if (m->vcpus[i].tid)
+			m->hv->ops->vcpu_kick(m->hv, i, m->vcpus[i].tid);
+}
+
+void machine_stop(struct machine *m, enum machine_end how, const char *reason, uint64_t code)
+{
+	uint64_t one = 1;
+	ssize_t r;
+
+	(void)pthread_mutex_lock(&m->lock);
+	if (m->end == END_NONE) {
+		m->end = how;
+		m->end_reason = reason;
+		m->end_code = code;
+		set_wish(m, WISH_STOP);
+		r = write(m->end_fd, &one, sizeof one);
+		(void)r; /* can't fail: the counter is 0 */
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void machine_pause(struct machine *m)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	if (m->wish == WISH_RUN)
+		set_wish(m, WISH_PAUSE);
+	while (m->wish == WISH_PAUSE && m->n_parked < m->n_vcpus)
+		(void)pthread_cond_wait(&m->changed, &m->lock);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void machine_resume(struct machine *m)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	if (m->wish == WISH_PAUSE)
+		set_wish(m, WISH_RUN);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+/* Stands still until the wish changes; false: the machine ends. */
+static bool park(struct machine *m)
+{
+	bool go;
+
+	(void)pthread_mutex_lock(&m->lock);
+	m->n_parked++;
+	(void)pthread_cond_broadcast(&m->changed);
+	while (m->wish == WISH_PAUSE)
+		(void)pthread_cond_wait(&m->changed, &m->lock);
+	m->n_parked--;
+	go = m->wish == WISH_RUN;
+	(void)pthread_mutex_unlock(&m->lock);
+	return go;
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	struct machine *m = v->m;
+	struct hv_exit x;
+	int r;
+
+	(void)pthread_mutex_lock(&m->lock);
+	v->tid = (int)syscall(SYS_gettid);
+	(void)pthread_mutex_unlock(&m->lock);
+	while (wish_of(m) == WISH_RUN || park(m)) {
+		r = m->hv->ops->vcpu_run(m->hv, v->id, &x);
+		if (r < 0)
+			machine_stop(m, END_CRASH, "the hypervisor can't run a vCPU", (uint64_t)-r);
+		else
+			machine_exit(m, &x);
+	}
+	return NULL;
+}
+
+static void on_kick(int sig)
+{
+	(void)sig; /* only there to interrupt KVM_RUN */
+}
+
+static int start_vcpus(struct machine *m, struct err *e)
+{
+	struct sigaction sa = { .sa_handler = on_kick };
+	pthread_attr_t attr;
+	int r = 0;
+
+	(void)sigaction(HV_KICK_SIGNAL, &sa, NULL); /* can't fail for this signal */
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, VCPU_STACK);
+	for (uint32_t i = 0; i < m->n_vcpus && r == 0; i++) {
+		r = -pthread_create(&m->vcpus[i].thread, &attr, vcpu_main, &m->vcpus[i]);
+		m->vcpus[i].started = r == 0;
+	}
+	(void)pthread_attr_destroy(&attr);
+	return r < 0 ? err_set(e, r, "vCPU thread: %m") : 0;
+}
+
+static void join_vcpus(struct machine *m)
+{
+	for (uint32_t i = 0; i < m->n_vcpus; i++)
+		if (m->vcpus[i].started)
+			(void)pthread_join(m->vcpus[i].thread, NULL);
+}
+
+int machine_run(struct machine *m, struct err *e)
+{
+	int r = start_vcpus(m, e), l = 0;
+
+	if (r == 0)
+		l = loop_run(&m->loop);
+	machine_stop(m, END_STOPPED, NULL, 0); /* unless it has ended: that is why the loop returned */
+	join_vcpus(m);
+	if (l < 0)
+		return err_set(e, l, "event loop: %m");
+	/* What the guest wrote just before its end is in the rings. */
+	return r < 0 ? r : loop_once(&m->loop, 0);
+}
