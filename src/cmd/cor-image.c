@@ -4,7 +4,9 @@
 
 int main(int argc, char **argv)
 {
-	const struct image_env env = { .osdir = COR_OSDIR, .libexecdir = COR_LIBEXECDIR };
+	const struct image_env env = { .osdir = COR_OSDIR,
+				       .libexecdir = COR_LIBEXECDIR,
+				       .datadir = COR_DATADIR };
 
 	return image_cli(argc, argv, &env);
 }

@@ -8,13 +8,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/str.h"
 
-#define STDERR_MAX   65536
+#define LINE_LEN     4096
 #define EXIT_NO_EXEC 127
 
 /* Which package brings a tool, for the error message. */
@@ -23,6 +24,7 @@ static const struct {
 } tool_packages[] = {
 	{ "xz", "xz-utils" }, { "zstd", "zstd" },     { "lz4", "lz4" },     { "bzip2", "bzip2" },
 	{ "gzip", "gzip" },   { "dpkg-deb", "dpkg" }, { "apt-get", "apt" }, { "apt-cache", "apt" },
+	{ "ld", "binutils" }, { "tar", "tar" },
 };
 
 static const char *package_of(const char *tool)
@@ -35,12 +37,11 @@ static const char *package_of(const char *tool)
 }
 
 /* In the child: arranges stdio and limits, then execs. Errors go to `note` as an errno. */
-static _Noreturn void child_exec(const struct child *c, int null_fd, int err_fd, int note)
+static _Noreturn void child_exec(const struct child *c, int out_fd, int err_fd, int note)
 {
 	int r = 0;
 
-	if (dup2(c->in_fd >= 0 ? c->in_fd : null_fd, 0) < 0 ||
-	    dup2(c->out_fd >= 0 ? c->out_fd : null_fd, 1) < 0 || dup2(err_fd, 2) < 0)
+	if (dup2(c->in_fd, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
 		r = errno;
 	if (!r && c->dir && chdir(c->dir) < 0)
 		r = errno;
@@ -51,6 +52,8 @@ static _Noreturn void child_exec(const struct child *c, int null_fd, int err_fd,
 	}
 	if (!r && setenv("LC_ALL", "C", 1) < 0)
 		r = errno;
+	for (size_t i = 0; !r && c->unset && c->unset[i]; i++)
+		r = unsetenv(c->unset[i]) < 0 ? errno : 0;
 	if (!r) {
 		/* execvp wants writable strings by its type only. */
 		execvp(c->argv[0], (char *const *)(uintptr_t)c->argv);
@@ -59,6 +62,43 @@ static _Noreturn void child_exec(const struct child *c, int null_fd, int err_fd,
 	if (write(note, &r, sizeof(r)) < 0)
 		_exit(EXIT_NO_EXEC);
 	_exit(EXIT_NO_EXEC);
+}
+
+/* What child_run() opens. */
+struct fds {
+	int null, err;
+	int note_r, note_w;   /* an errno, if exec failed */
+	int lines_r, lines_w; /* its stdout, if the caller wants lines */
+};
+
+static void fds_fini(struct fds *f)
+{
+	scope_close(&f->null);
+	scope_close(&f->err);
+	scope_close(&f->note_r);
+	scope_close(&f->note_w);
+	scope_close(&f->lines_r);
+	scope_close(&f->lines_w);
+}
+#define scoped_fds __attribute__((cleanup(fds_fini))) struct fds
+
+static int open_fds(const struct child *c, struct fds *f)
+{
+	int note[2], lines[2];
+
+	f->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	f->err = c->log_fd > 0 ? fcntl(c->log_fd, F_DUPFD_CLOEXEC, 3) : memfd_create("stderr", MFD_CLOEXEC);
+	if (f->null < 0 || f->err < 0 || pipe2(note, O_CLOEXEC) < 0)
+		return -errno;
+	f->note_r = note[0];
+	f->note_w = note[1];
+	if (!c->line)
+		return 0;
+	if (pipe2(lines, O_CLOEXEC) < 0)
+		return -errno;
+	f->lines_r = lines[0];
+	f->lines_w = lines[1];
+	return 0;
 }
 
 static int wait_for(pid_t pid, int *ret_status)
@@ -73,14 +113,19 @@ static int wait_for(pid_t pid, int *ret_status)
 /* The last non-empty line of what the tool said, cut to a bearable length. */
 static void last_words(int err_fd, struct str *to)
 {
-	scoped_free char *text = NULL;
-	char *line;
-	size_t len;
+	char text[LINE_LEN], *line;
+	struct stat st;
+	ssize_t len;
 
-	if (lseek(err_fd, 0, SEEK_SET) < 0 || io_read_all(err_fd, STDERR_MAX, &text, &len) < 0)
+	if (fstat(err_fd, &st) < 0)
 		return;
-	while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
-		text[--len] = '\0';
+	len = (ssize_t)sizeof(text) - 1;
+	len = pread(err_fd, text, (size_t)len, st.st_size > len ? st.st_size - len : 0);
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		len--;
+	if (len <= 0)
+		return;
+	text[len] = '\0';
 	line = strrchr(text, '\n');
 	line = line ? line + 1 : text;
 	if (strlen(line) > 300)
@@ -106,28 +151,77 @@ static int explain(const struct child *c, int status, int err_fd, struct err *e)
 		       words.p ? words.p : "");
 }
 
-int child_run(const struct child *c, struct err *e)
+/* Hands the lines of `fd` on until it ends. */
+static int read_lines(int fd, const struct child *c)
 {
-	scoped_fd null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	scoped_fd err_fd = memfd_create("stderr", MFD_CLOEXEC);
-	scoped_fd note_r = -1, note_w = -1;
-	int note[2], status, why = 0, r;
-	pid_t pid;
+	char buf[LINE_LEN];
+	size_t n = 0;
 
-	if (null_fd < 0 || err_fd < 0 || pipe2(note, O_CLOEXEC) < 0)
-		return err_set(e, -errno, "%s: %m", c->argv[0]);
-	note_r = note[0];
-	note_w = note[1];
-	pid = fork();
+	for (;;) {
+		ssize_t got = read(fd, buf + n, sizeof(buf) - 1 - n);
+		char *line = buf, *end;
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : 0;
+		n += (size_t)got;
+		buf[n] = '\0';
+		while ((end = memchr(line, '\n', n - (size_t)(line - buf)))) {
+			*end = '\0';
+			c->line(c->arg, line);
+			line = end + 1;
+		}
+		n -= (size_t)(line - buf);
+		memmove(buf, line, n);
+		if (n == sizeof(buf) - 1) {
+			c->line(c->arg, buf);
+			n = 0;
+		}
+	}
+}
+
+/* Starts it with the fds of `f` and waits; *ret_status is of waitpid(). */
+static int start_and_wait(const struct child *c, struct fds *f, int *ret_status, struct err *e)
+{
+	int read_error = 0, r;
+	pid_t pid = fork();
+
 	if (pid < 0)
 		return err_set(e, -errno, "%s: fork: %m", c->argv[0]);
-	if (pid == 0)
-		child_exec(c, null_fd, err_fd, note_w);
-	(void)close(take_fd(&note_w));
-	r = wait_for(pid, &status);
+	if (pid == 0) {
+		struct child in = *c;
+
+		in.in_fd = c->in_fd >= 0 ? c->in_fd : f->null;
+		child_exec(&in,
+			   f->lines_w >= 0  ? f->lines_w
+			   : c->out_fd >= 0 ? c->out_fd
+					    : f->null,
+			   f->err, f->note_w);
+	}
+	(void)close(take_fd(&f->note_w));
+	if (f->lines_w >= 0) {
+		(void)close(take_fd(&f->lines_w));
+		read_error = read_lines(f->lines_r, c);
+		(void)close(take_fd(&f->lines_r)); /* a child that goes on writing gets SIGPIPE */
+	}
+	r = wait_for(pid, ret_status);
+	r = r < 0 ? r : read_error;
+	return r < 0 ? err_set(e, r, "%s: wait: %m", c->argv[0]) : 0;
+}
+
+int child_run(const struct child *c, struct err *e)
+{
+	scoped_fds f = { -1, -1, -1, -1, -1, -1 };
+	int status, why = 0, r;
+
+	r = open_fds(c, &f);
 	if (r < 0)
-		return err_set(e, r, "%s: wait: %m", c->argv[0]);
-	if (io_read_full(note_r, &why, sizeof(why)) == (ssize_t)sizeof(why)) {
+		return err_set(e, r, "%s: %m", c->argv[0]);
+	r = start_and_wait(c, &f, &status, e);
+	if (r < 0)
+		return r;
+	if (io_read_full(f.note_r, &why, sizeof(why)) == (ssize_t)sizeof(why)) {
 		if (why == ENOENT)
 			return err_set(e, -ENOENT, "%s is not installed (package %s)", c->argv[0],
 				       package_of(c->argv[0]));
@@ -135,7 +229,7 @@ int child_run(const struct child *c, struct err *e)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	return explain(c, status, err_fd, e);
+	return explain(c, status, f.err, e);
 }
 
 int child_output(const char *const *argv, const void *in, size_t n_in, size_t max_out, char **ret,

@@ -14,6 +14,13 @@ struct child {
 	int in_fd;               /* its stdin; -1 = /dev/null. Read from offset 0 on if it is a file */
 	int out_fd;              /* its stdout; -1 = /dev/null */
 	uint64_t max_out;        /* no file it writes gets bigger than this; 0 = no limit */
+	/* Called with each line of its stdout as it comes, without the line break; long ones in parts.
+	 * Instead of out_fd. */
+	void (*line)(void *arg, const char *text);
+	void *arg;
+	int log_fd; /* what it says on stderr goes to the end of this file, open for reading too; 0 = nowhere
+		     */
+	const char *const *unset; /* names taken out of its environment; NULL-terminated; or NULL */
 };
 
 /* Runs it to its end with LC_ALL=C. 0 only if it exited with 0; else the error holds the tool's own

@@ -9,12 +9,17 @@
 #include <string.h>
 
 #include "base/mark.h"
+#include "base/num.h"
+#include "image/kbuild.h"
 #include "image/os.h"
+
+#define JOBS_MAX 512
 
 enum { EXIT_USAGE = 1, EXIT_FAILED = 2 };
 
 struct args {
 	struct os_opts os;
+	struct kbuild_opts kernel;
 	bool json, quiet;
 	const char *dir; /* of verify and ls */
 };
@@ -26,16 +31,36 @@ struct command {
 	const char *help; /* one line */
 };
 
-enum opt_id { OPT_PACKAGE = 256, OPT_VMLINUZ, OPT_MODULES, OPT_AGENT, OPT_OUT, OPT_CACHE, OPT_FORCE };
+enum opt_id {
+	OPT_PACKAGE = 256,
+	OPT_VMLINUZ,
+	OPT_MODULES,
+	OPT_KERNEL,
+	OPT_AGENT,
+	OPT_OUT,
+	OPT_CACHE,
+	OPT_FORCE,
+	OPT_PROFILE,
+	OPT_SOURCE,
+	OPT_CONFIG,
+	OPT_JOBS,
+	OPT_CONFIG_ONLY,
+};
 
 static const struct option options[] = {
 	{ "kernel-package", required_argument, NULL, OPT_PACKAGE },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
 	{ "vmlinuz", required_argument, NULL, OPT_VMLINUZ },
 	{ "modules", required_argument, NULL, OPT_MODULES },
 	{ "agent", required_argument, NULL, OPT_AGENT },
 	{ "out", required_argument, NULL, OPT_OUT },
 	{ "cache", required_argument, NULL, OPT_CACHE },
 	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "profile", required_argument, NULL, OPT_PROFILE },
+	{ "source", required_argument, NULL, OPT_SOURCE },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "jobs", required_argument, NULL, OPT_JOBS },
+	{ "config-only", no_argument, NULL, OPT_CONFIG_ONLY },
 	{ "json", no_argument, NULL, 'j' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
@@ -47,13 +72,26 @@ static const char help_options[] =
 	"\n"
 	"Options of os:\n"
 	"  --out DIR               where kernel and initrd go (default %s)\n"
+	"  --kernel NAME           'stock', or the profile of a kernel that was built (default:\n"
+	"                          clear if it was built, else stock)\n"
 	"  --kernel-package DEB    a kernel package: a .deb file, or a name that apt knows\n"
 	"  --vmlinuz F --modules D a kernel file and its /lib/modules/RELEASE directory\n"
-	"                          (default: the newest installed generic kernel, else what\n"
+	"                          (stock is the newest installed generic kernel, else what\n"
 	"                          " KERNEL_PACKAGE " stands for, downloaded but not installed)\n"
 	"  --agent F               the program that becomes /init (default: cor-agent beside\n"
 	"                          this program, else %s/cor-agent)\n"
-	"  --cache DIR             where downloads are kept (default $COR_CACHE, then\n"
+	"\n"
+	"Options of kernel:\n"
+	"  --profile NAME          which kernel (default " KBUILD_DEFAULT "):\n"
+	"%s"
+	"  --config FILE           a further fragment of configuration, which counts last\n"
+	"  --config-only           make and check the configuration, compile nothing\n"
+	"  --source FILE           a .deb or .tar.xz of the kernel's source, or a package's name\n"
+	"                          (default " KBUILD_PACKAGE ", downloaded but not installed)\n"
+	"  --jobs N                compilers at a time (default: one per processor)\n"
+	"\n"
+	"Options of os and kernel:\n"
+	"  --cache DIR             where downloads and built kernels are kept (default $COR_CACHE,\n"
 	"                          $XDG_CACHE_HOME/cor, /var/cache/cor for root, ~/.cache/cor)\n"
 	"  --force                 build even if nothing changed\n"
 	"\n"
@@ -66,28 +104,34 @@ static const char help_options[] =
 	"Exit codes: 0 done, 1 wrong usage, 2 failed.\n";
 
 static int cmd_os(const struct args *a, const struct image_env *env, struct err *e);
+static int cmd_kernel(const struct args *a, const struct image_env *env, struct err *e);
 static int cmd_verify(const struct args *a, const struct image_env *env, struct err *e);
 static int cmd_ls(const struct args *a, const struct image_env *env, struct err *e);
 
 static const struct command commands[] = {
 	{ "os", cmd_os, false, "make the kernel and initrd that a container's VM boots from" },
+	{ "kernel", cmd_kernel, false, "build a kernel for them from Debian's source (some minutes)" },
 	{ "ls", cmd_ls, true, "show what a mini-OS consists of" },
 	{ "verify", cmd_verify, true, "read a mini-OS again and compare it with its manifest" },
 };
 
 static void print_help(const struct image_env *env)
 {
+	scoped_str profiles = { 0 };
+
 	printf("Usage: cor-image COMMAND [OPTION ...]\n\n"
-	       "Makes and inspects the mini-OS: a stock Linux kernel and an initramfs with Cor's "
-	       "agent.\n\nCommands:\n");
+	       "Makes and inspects the mini-OS: a Linux kernel, stock or built for the purpose, and an "
+	       "initramfs with Cor's agent.\n\nCommands:\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		printf("  %-6s %-5s %s\n", commands[i].name, commands[i].takes_dir ? "[DIR]" : "",
 		       commands[i].help);
-	printf(help_options, env->osdir, env->libexecdir);
+	for (const struct kbuild_profile *p = kbuild_profiles; p->name; p++)
+		str_addf(&profiles, "                            %-6s %s\n", p->name, p->what);
+	printf(help_options, env->osdir, env->libexecdir, profiles.p ? profiles.p : "");
 }
 
-/* cor-agent beside this program (a build tree), else where it was installed. */
-static char *default_agent(const struct image_env *env)
+/* NAME as seen from this program's directory (a build tree), if it is there, else the installed one. */
+static char *beside_or(const char *name, const char *dir, const char *installed)
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -98,11 +142,11 @@ static char *default_agent(const struct image_env *env)
 
 		self[n] = '\0';
 		slash = strrchr(self, '/');
-		beside = slash ? str_fmt("%.*s/cor-agent", (int)(slash - self), self) : NULL;
+		beside = slash ? str_fmt("%.*s/%s", (int)(slash - self), self, name) : NULL;
 		if (beside && access(beside, R_OK) == 0)
 			return take_ptr(&beside);
 	}
-	return str_fmt("%s/cor-agent", env->libexecdir);
+	return str_fmt("%s/%s", dir, installed);
 }
 
 static char *default_cache(void)
@@ -160,7 +204,8 @@ static int print_json(const char *dir, const struct manifest *m, const bool *cha
 static int cmd_os(const struct args *a, const struct image_env *env, struct err *e)
 {
 	uint64_t since = mark_now_ns();
-	scoped_free char *agent = default_agent(env), *cache = default_cache();
+	scoped_free char *agent = beside_or("cor-agent", env->libexecdir, "cor-agent"),
+			 *cache = default_cache();
 	scoped_manifest m = { 0 };
 	struct os_opts o = a->os;
 	struct ui ui;
@@ -185,6 +230,63 @@ static int cmd_os(const struct args *a, const struct image_env *env, struct err 
 	       (unsigned long long)m.agent.size / 1024, changed ? "built" : "nothing changed",
 	       (double)(mark_now_ns() - since) / 1e9);
 	return 0;
+}
+
+static int print_kernel(const struct args *a, const struct kernel *k, bool changed, uint64_t since,
+			struct err *e)
+{
+	const struct {
+		const char *key, *value; /* NULL: only a configuration was made */
+	} parts[] = {
+		{ "release", k->release }, { "origin", k->origin }, { "vmlinuz", k->vmlinuz },
+		{ "modules", k->modules }, { "config", k->config },
+	};
+	scoped_str s = { 0 };
+
+	if (!a->json) {
+		printf("%s: %s%s: %s (%.1f s)\n", k->vmlinuz ? k->vmlinuz : k->config,
+		       k->release ? "kernel " : "configuration", k->release ? k->release : "",
+		       changed ? "made" : "was there already", (double)(mark_now_ns() - since) / 1e9);
+		return 0;
+	}
+	str_addf(&s, "{\"changed\":%s", changed ? "true" : "false");
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (!parts[i].value)
+			continue;
+		str_addf(&s, ",\"%s\":", parts[i].key);
+		json_add_string(&s, parts[i].value);
+	}
+	str_add(&s, "}\n");
+	if (str_check(&s) < 0)
+		return err_set(e, -ENOMEM, "%m");
+	(void)fwrite(s.p, 1, s.len, stdout);
+	return 0;
+}
+
+static int cmd_kernel(const struct args *a, const struct image_env *env, struct err *e)
+{
+	uint64_t since = mark_now_ns();
+	scoped_free char *fragments = beside_or("../../guest", env->datadir, "kernel");
+	scoped_free char *cache = default_cache();
+	struct kbuild_opts o = a->kernel;
+	scoped_kernel k = { 0 };
+	struct ui ui;
+	bool changed;
+	int r;
+
+	if (!fragments || !cache)
+		return err_set(e, -ENOMEM, "%m");
+	o.profile = o.profile ? o.profile : KBUILD_DEFAULT;
+	o.fragments = fragments;
+	o.cache = a->os.kernel.cache ? a->os.kernel.cache : cache;
+	o.force = a->os.force;
+	ui_init(&ui, a->quiet);
+	r = kbuild_make(&o, &ui, &k, &changed, e);
+	if (r < 0) {
+		ui_abort(&ui);
+		return r;
+	}
+	return print_kernel(a, &k, changed, since, e);
 }
 
 static int cmd_verify(const struct args *a, const struct image_env *env, struct err *e)
@@ -227,33 +329,57 @@ static int cmd_ls(const struct args *a, const struct image_env *env, struct err 
 	return 0;
 }
 
+/* The options that take a value; false = not one of them. */
+static bool take_value(int opt, struct args *a)
+{
+	const struct {
+		enum opt_id id;
+		const char **to;
+	} values[] = {
+		{ OPT_PACKAGE, &a->os.kernel.package },
+		{ OPT_VMLINUZ, &a->os.kernel.vmlinuz },
+		{ OPT_MODULES, &a->os.kernel.modules },
+		{ OPT_KERNEL, &a->os.kernel.name },
+		{ OPT_AGENT, &a->os.agent },
+		{ OPT_OUT, &a->os.out },
+		{ OPT_CACHE, &a->os.kernel.cache },
+		{ OPT_PROFILE, &a->kernel.profile },
+		{ OPT_SOURCE, &a->kernel.source },
+		{ OPT_CONFIG, &a->kernel.config },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+		if ((int)values[i].id != opt)
+			continue;
+		*values[i].to = optarg;
+		return true;
+	}
+	return false;
+}
+
 /* 0, 1 = printed help or version, -EINVAL = wrong usage (getopt or we said why). */
 static int parse(int argc, char **argv, const struct image_env *env, struct args *a)
 {
+	uint64_t jobs;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "jqhv", options, NULL)) != -1) {
+		if (take_value(opt, a))
+			continue;
 		switch (opt) {
-		case OPT_PACKAGE:
-			a->os.kernel.package = optarg;
-			break;
-		case OPT_VMLINUZ:
-			a->os.kernel.vmlinuz = optarg;
-			break;
-		case OPT_MODULES:
-			a->os.kernel.modules = optarg;
-			break;
-		case OPT_AGENT:
-			a->os.agent = optarg;
-			break;
-		case OPT_OUT:
-			a->os.out = optarg;
-			break;
-		case OPT_CACHE:
-			a->os.kernel.cache = optarg;
-			break;
 		case OPT_FORCE:
 			a->os.force = true;
+			break;
+		case OPT_CONFIG_ONLY:
+			a->kernel.config_only = true;
+			break;
+		case OPT_JOBS:
+			if (num_parse_u64_max(optarg, JOBS_MAX, &jobs) < 0 || !jobs) {
+				(void)fprintf(stderr, "cor-image: --jobs is a number from 1 to %d\n",
+					      JOBS_MAX);
+				return -EINVAL;
+			}
+			a->kernel.jobs = (unsigned)jobs;
 			break;
 		case 'j':
 			a->json = true;
@@ -311,8 +437,8 @@ int image_cli(int argc, char **argv, const struct image_env *env)
 	a.dir = optind + 1 < argc ? argv[optind + 1] : NULL;
 	if (!a.os.kernel.vmlinuz != !a.os.kernel.modules)
 		return usage("--vmlinuz and --modules belong together", "");
-	if (a.os.kernel.vmlinuz && a.os.kernel.package)
-		return usage("either --kernel-package or --vmlinuz", "");
+	if (!!a.os.kernel.vmlinuz + !!a.os.kernel.package + !!a.os.kernel.name > 1)
+		return usage("only one of --kernel, --kernel-package and --vmlinuz", "");
 	r = c->fn(&a, env, &e);
 	if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
 		r = err_set(&e, -EIO, "can't write the result to stdout");

@@ -4,6 +4,7 @@
  *   cli.c       options, what is printed
  *   os.c        the way of one build: find kernel, choose modules, compare, write, swap in
  *   kernel.c    where a kernel comes from: installed, package, given files; apt.c asks apt
+ *   kbuild.c    builds a kernel from source; kconfig.c its configuration; fetch.c packages of apt
  *   modules.c   which modules, in which order
  *   bzimage.c   the ELF kernel inside a bzImage; elf.c checks of kernel and modules
  *   cpio.c      the initramfs; manifest.c the text beside it; child.c runs xz, apt-get ...
@@ -15,6 +16,7 @@
 struct image_env {
 	const char *osdir;      /* where the mini-OS goes unless --out says otherwise */
 	const char *libexecdir; /* where an installed agent is */
+	const char *datadir;    /* where the kernel's fragments are */
 };
 
 /* Whole program: runs the command of argv, prints, returns the exit code (0, 1 = usage, 2 = failed). */

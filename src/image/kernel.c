@@ -6,20 +6,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/io.h"
-#include "image/apt.h"
 #include "image/bzimage.h"
 #include "image/child.h"
 #include "image/elf.h"
+#include "image/fetch.h"
+#include "image/kbuild.h"
 #include "image/modules.h"
 
 #define VMLINUZ_MAX  (1u << 30)
 #define NAME_VMLINUZ "vmlinuz-"
-#define APT_LISTS    "/var/lib/apt/lists"
-#define NOTE_MAX     4096
 
 void kernel_fini(struct kernel *k)
 {
@@ -27,6 +25,7 @@ void kernel_fini(struct kernel *k)
 	free(k->modules);
 	free(k->release);
 	free(k->origin);
+	free(k->config);
 	*k = (struct kernel){ 0 };
 }
 
@@ -51,8 +50,7 @@ static char *modules_dir(const char *root, const char *release)
 	return NULL;
 }
 
-/* The newest kernel in ROOT/boot that has its modules too; -ENOENT if there is none. */
-static int find_in_root(const char *root, bool generic, struct kernel *ret, struct err *e)
+int kernel_in_root(const char *root, bool generic, struct kernel *ret, struct err *e)
 {
 	scoped_free char *boot = str_fmt("%s/boot", root);
 	scoped_dir d = boot ? opendir(boot) : NULL;
@@ -117,32 +115,6 @@ static int take_given(const struct kernel_opts *o, struct kernel *ret, struct er
 	return 0;
 }
 
-/* One builder at a time in the cache; what an earlier one left half done is removed. */
-static int cache_open(const char *cache, int *ret_fd, struct err *e)
-{
-	scoped_fd fd = -1;
-	scoped_dir d = NULL;
-	struct dirent *de;
-	int r;
-
-	r = io_mkdirs(cache, 0755);
-	if (r < 0)
-		return err_set(e, r, "cache directory %s: %m", cache);
-	fd = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		return err_set(e, -errno, "cache directory %s: %m", cache);
-	d = opendir(cache);
-	while (d && (de = readdir(d))) {
-		if (!str_starts(de->d_name, "tmp."))
-			continue;
-		r = io_remove_tree_at(fd, de->d_name);
-		if (r < 0)
-			return err_set(e, r, "cache directory %s: remove %s: %m", cache, de->d_name);
-	}
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
 static char *parent_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -176,7 +148,7 @@ static int keep_needed(const char *all, const char *slim, struct err *e)
 	const char *rel;
 	int r;
 
-	r = find_in_root(all, false, &k, NULL);
+	r = kernel_in_root(all, false, &k, NULL);
 	if (r < 0)
 		return err_set(e, r, "it holds no kernel (boot/vmlinuz-RELEASE with lib/modules/RELEASE)");
 	fd = open(k.modules, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -250,158 +222,63 @@ static int from_deb(const char *deb, const char *cache, int cache_fd, struct ui 
 			return r;
 		ui_done(ui);
 	}
-	r = find_in_root(root, false, ret, e);
+	r = kernel_in_root(root, false, ret, e);
 	if (r < 0)
 		return r;
 	ret->origin = str_fmt("package %.*s", (int)(strlen(base) - (str_ends(base, ".deb") ? 4 : 0)), base);
 	return ret->origin ? 0 : err_set(e, -ENOMEM, "%m");
 }
 
-/* The newest linux-image-*.deb of the cache, for a machine without network or lists. */
-static char *newest_cached(const char *cache)
+/* A linux-image-*.deb that stands in for the newest one. */
+static bool is_generic_deb(const char *file)
 {
-	scoped_dir d = opendir(cache);
-	scoped_free char *best = NULL;
-	struct dirent *de;
+	scoped_free char *flavour = strndup(file, strcspn(file, "_"));
 
-	while (d && (de = readdir(d))) {
-		const char *release = de->d_name + strlen("linux-image-");
-		scoped_free char *flavour = strndup(de->d_name, strcspn(de->d_name, "_"));
-
-		if (!str_starts(de->d_name, "linux-image-") || !str_ends(de->d_name, ".deb") || !flavour ||
-		    !kernel_is_generic(flavour))
-			continue;
-		if (best && strverscmp(release, best + strlen("linux-image-")) <= 0)
-			continue;
-		free(best);
-		best = strdup(de->d_name);
-	}
-	return take_ptr(&best);
-}
-
-static int download(const struct apt_package *p, const char *cache, const char *deb, struct ui *ui,
-		    struct err *e)
-{
-	scoped_free char *tmp = str_fmt("%s/tmp.get", cache);
-	scoped_free char *got = str_fmt("%s/tmp.get/%s", cache, p->file);
-	int r;
-
-	if (!tmp || !got)
-		return err_set(e, -ENOMEM, "%m");
-	ui_step(ui, "fetch", "%s %s (%.1f MB)", p->name, p->version, (double)p->size / 1e6);
-	r = io_mkdirs(tmp, 0755);
-	r = r < 0 ? err_set(e, r, "%s: %m", tmp) : apt_download(p, tmp, e);
-	if (r == 0 && rename(got, deb) < 0)
-		r = err_set(e, -errno, "rename %s to %s: %m", got, deb);
-	if (r < 0)
-		return r;
-	ui_done(ui);
-	return rmdir(tmp) < 0 ? err_set(e, -errno, "%s: %m", tmp) : 0;
-}
-
-/* When apt's lists last changed: what a name stands for changes only with them. */
-static char *lists_stamp(void)
-{
-	struct stat st;
-
-	if (stat(APT_LISTS, &st) < 0)
-		return NULL;
-	return str_fmt("%lld.%09ld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-}
-
-/* The download that `name` stood for with the lists of today; NULL if apt must be asked (a second). */
-static char *remembered(int cache_fd, const char *note, const char *stamp)
-{
-	scoped_free char *text = NULL;
-	scoped_strv part = { 0 };
-	size_t len;
-
-	if (!stamp || io_read_file_at(cache_fd, note, NOTE_MAX, &text, &len) < 0)
-		return NULL;
-	strv_split(&part, text, ' ');
-	if (strv_check(&part) < 0 || part.n != 2 || !str_eq(part.p[0], stamp) || strchr(part.p[1], '/') ||
-	    faccessat(cache_fd, part.p[1], R_OK, 0) < 0)
-		return NULL;
-	return strdup(part.p[1]);
-}
-
-static int remember(int cache_fd, const char *note, const char *stamp, const char *file, struct err *e)
-{
-	scoped_free char *text = stamp ? str_fmt("%s %s", stamp, file) : NULL;
-	int r;
-
-	if (!text)
-		return 0; /* then apt is asked next time */
-	r = io_replace_file_at(cache_fd, note, text, strlen(text), 0644);
-	return r < 0 ? err_set(e, r, "cache directory: %s: %m", note) : 0;
-}
-
-/* Asks apt and downloads. The file's name in the cache. */
-static int ask_apt(const char *name, const char *cache, struct ui *ui, char **ret, struct err *e)
-{
-	scoped_package p = { 0 };
-	scoped_free char *deb = NULL;
-	struct stat st;
-	int r;
-
-	r = apt_find(name, &p, e);
-	if (r < 0)
-		return r;
-	deb = str_fmt("%s/%s", cache, p.file);
-	if (!deb)
-		return err_set(e, -ENOMEM, "%m");
-	if (stat(deb, &st) < 0 || (uint64_t)st.st_size != p.size) {
-		r = download(&p, cache, deb, ui, e);
-		if (r < 0)
-			return r;
-	}
-	*ret = take_ptr(&p.file);
-	return 0;
+	return str_starts(file, "linux-image-") && flavour && kernel_is_generic(flavour);
 }
 
 static int from_apt(const char *name, const char *cache, int cache_fd, struct ui *ui, struct kernel *ret,
 		    struct err *e)
 {
-	scoped_free char *note = str_fmt("newest.%s", name), *stamp = lists_stamp();
-	scoped_free char *file = note ? remembered(cache_fd, note, stamp) : NULL;
-	scoped_free char *deb = NULL;
+	const bool any = str_eq(name, KERNEL_PACKAGE);
+	scoped_free char *file = NULL, *deb = NULL;
 	int r;
 
-	if (!note)
-		return err_set(e, -ENOMEM, "%m");
-	if (!file) {
-		r = ask_apt(name, cache, ui, &file, e);
-		if (r == 0)
-			r = remember(cache_fd, note, stamp, file, e);
-		if (r < 0 && str_eq(name, KERNEL_PACKAGE))
-			file = newest_cached(cache);
-		if (r < 0 && !file)
-			return r;
-		if (r < 0)
-			ui_note(ui, "%s; using %s, downloaded earlier", e ? e->msg : "apt failed", file);
-	}
+	r = fetch_package(name, any ? is_generic_deb : NULL, cache, cache_fd, ui, &file, e);
+	if (r < 0)
+		return r;
 	deb = str_fmt("%s/%s", cache, file);
 	if (!deb)
 		return err_set(e, -ENOMEM, "%m");
 	return from_deb(deb, cache, cache_fd, ui, ret, e);
 }
 
-int kernel_find(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e)
+/* The newest kernel of the distribution. */
+static int find_stock(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e)
 {
 	const char *package = o->package ? o->package : KERNEL_PACKAGE;
 	scoped_fd cache_fd = -1;
 	int r;
 
-	if (o->vmlinuz)
-		return take_given(o, ret, e);
-	if (!o->package && find_in_root(o->root, true, ret, NULL) == 0) {
+	if (!o->package && kernel_in_root(o->root, true, ret, NULL) == 0) {
 		ret->origin = str_fmt("installed %s", ret->vmlinuz);
 		return ret->origin ? 0 : err_set(e, -ENOMEM, "%m");
 	}
-	r = cache_open(o->cache, &cache_fd, e);
+	r = fetch_cache_open(o->cache, &cache_fd, e);
 	if (r < 0)
 		return r;
 	if (strchr(package, '/') || str_ends(package, ".deb"))
 		return from_deb(package, o->cache, cache_fd, ui, ret, e);
 	return from_apt(package, o->cache, cache_fd, ui, ret, e);
+}
+
+int kernel_find(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e)
+{
+	if (o->vmlinuz)
+		return take_given(o, ret, e);
+	if (o->package || str_eq(o->name, KERNEL_STOCK))
+		return find_stock(o, ui, ret, e);
+	if (o->name)
+		return kbuild_find(o->cache, o->name, ret, e);
+	return kbuild_find(o->cache, KBUILD_DEFAULT, ret, NULL) == 0 ? 0 : find_stock(o, ui, ret, e);
 }

@@ -13,7 +13,8 @@ void ui_init(struct ui *ui, bool quiet)
 	const char *term = getenv("TERM");
 
 	*ui = (struct ui){ .quiet = quiet };
-	ui->color = isatty(2) && !getenv("NO_COLOR") && term && !str_eq(term, "dumb");
+	ui->tty = isatty(2);
+	ui->color = ui->tty && !getenv("NO_COLOR") && term && !str_eq(term, "dumb");
 }
 
 void ui_step(struct ui *ui, const char *what, const char *fmt, ...)
@@ -21,6 +22,7 @@ void ui_step(struct ui *ui, const char *what, const char *fmt, ...)
 	va_list ap;
 
 	ui->since = mark_now_ns();
+	ui->percent = 0;
 	if (ui->quiet)
 		return;
 	ui_abort(ui);
@@ -39,6 +41,17 @@ void ui_done(struct ui *ui)
 		return;
 	(void)fprintf(stderr, ui->color ? " \033[2m%.1f s\033[0m\n" : " %.1f s\n", s);
 	ui->open = false;
+}
+
+void ui_percent(struct ui *ui, unsigned percent)
+{
+	const unsigned step = ui->tty ? 1 : 10;
+
+	if (!ui->open || percent < ui->percent + step)
+		return;
+	ui->percent = percent / step * step;
+	/* At a terminal's end of the line: four places, then back. */
+	(void)fprintf(stderr, ui->tty ? " %3u%%\b\b\b\b\b" : " %u%%", ui->percent);
 }
 
 void ui_note(struct ui *ui, const char *fmt, ...)

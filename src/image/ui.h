@@ -10,9 +10,11 @@
 
 struct ui {
 	bool quiet; /* no step lines */
-	bool color; /* stderr is a terminal that takes colours */
+	bool tty;   /* stderr is a terminal */
+	bool color; /* ... that takes colours */
 	bool open;  /* a step's line has no end yet */
 	uint64_t since;
+	unsigned percent; /* shown last */
 };
 
 /* Looks at stderr, NO_COLOR and TERM. */
@@ -20,6 +22,9 @@ void ui_init(struct ui *ui, bool quiet);
 /* Begins a step: "  fetch    linux-image-... (70.6 MB)"; ui_done() adds the seconds. */
 void ui_step(struct ui *ui, const char *what, const char *fmt, ...) printf_like(3, 4);
 void ui_done(struct ui *ui);
+/* How far an open step is, 0 to 100: on a terminal the number changes in its place, else every tenth is
+ * printed behind the step. */
+void ui_percent(struct ui *ui, unsigned percent);
 /* One whole line, for what the user should know. */
 void ui_note(struct ui *ui, const char *fmt, ...) printf_like(2, 3);
 /* Ends an open line, for an error that follows. */

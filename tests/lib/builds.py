@@ -6,6 +6,7 @@ directory and the cache (COR_CACHE, default /var/cache/cor: the kernel package).
 """
 
 import functools
+import json
 import os
 import pathlib
 import subprocess
@@ -14,6 +15,7 @@ import time
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 TOP = pathlib.Path(os.environ.get("COR_SOURCE", TESTS.parent))  # the tree that is built
 CACHE = pathlib.Path(os.environ.get("COR_CACHE", "/var/cache/cor"))
+KERNEL = os.environ.get("COR_TEST_KERNEL", "stock")  # of the mini-OS: stock, or a profile of cor-image kernel
 
 
 class Build:
@@ -83,14 +85,25 @@ class Build:
         return helper(name, self.dir.parent)
 
 
+def cor_image(build, *argv):
+    """Runs cor-image with the shared cache: (its stdout, what went wrong or None)."""
+    cmd = [str(build.prefix / "bin/cor-image"), *argv, "--cache", str(CACHE)]
+    res = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    text = f"$ {' '.join(cmd)}\n" + (res.stdout + res.stderr).decode("utf-8", "replace")
+    return res.stdout, text if res.returncode != 0 else None
+
+
 @functools.lru_cache(maxsize=None)
-def mini_os(build):
-    """Makes the mini-OS from the distribution's kernel package, its downloads kept in the cache. None or a text."""
-    cmd = [str(build.prefix / "bin/cor-image"), "os", "--out", str(build.osdir), "--cache", str(CACHE)]
-    res = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if res.returncode != 0:
-        return f"$ {' '.join(cmd)}\n" + res.stdout.decode("utf-8", "replace")
-    return None
+def mini_os(build, kernel=KERNEL):
+    """Makes the mini-OS with this kernel, downloads and built kernels kept in the cache. None or a text."""
+    if kernel == "stock":
+        return cor_image(build, "os", "--out", str(build.osdir), "--kernel", "stock")[1]
+    out, problem = cor_image(build, "kernel", "--profile", kernel, "--json")
+    if problem:
+        return problem
+    built = json.loads(out)
+    return cor_image(build, "os", "--out", str(build.osdir), "--vmlinuz", built["vmlinuz"], "--modules",
+                     built["modules"])[1]
 
 
 def base_dir(opts):

@@ -182,6 +182,10 @@ def lane_kvm(opts):
         return failed("kvm: host", str(e))
 
 
+def lane_kernel(opts):
+    return runtime_tests("kernel", opts, "qemu")
+
+
 def lane_engines(opts):
     return runtime_tests("engines", opts, "qemu")
 
@@ -199,6 +203,7 @@ LANES = {
     "cli": ("all verbs with the agent in namespaces instead of a machine", lane_cli),
     "vm": ("real virtual machines, crun as oracle", lane_vm),
     "kvm": ("what needs KVM, here or in an emulated host", lane_kvm),
+    "kernel": ("kernels that cor-image builds; 12 minutes once, then from the cache", lane_kernel),
     "engines": ("Podman and containerd with cor", lane_engines),
     "bench": ("memory and time of one container", lane_bench),
 }
@@ -214,7 +219,7 @@ def default_names(opts):
     if opts.quick:
         return ["style", "unit", "cli", "vm"]
     # `reference` asks runc and crun, whose own races are not ours to fail on: it is for who writes tests.
-    return [name for name in names() if name != "reference"]
+    return [name for name in names() if name not in ("reference", "kernel")]
 
 
 def run(name, opts):

@@ -188,13 +188,13 @@ def test_store(t):
     """ls, rm by a beginning of the key, the size limit drops the longest unused, off is off."""
     store = use(t)
     make(t)
-    first = listed(t)[0]["key"]
+    first, size = (listed(t)[0][k] for k in ("key", "disk"))
     with t.step("made once"):
         made = (store / first / "manifest").stat().st_ino
         make(t)
         t.eq((store / first / "manifest").stat().st_ino, made)
     with t.step("limit"):
-        make(t, "--set", "vm.memory=256M", "--set", "template.max_size=120M")
+        make(t, "--set", "vm.memory=256M", "--set", f"template.max_size={size * 5 // 4}")
         keys = [x["key"] for x in listed(t)]
         t.eq(len(keys), 1)
         t.true(keys[0] != first, "the older one is gone")

@@ -1,0 +1,98 @@
+"""Kernels that cor-image builds: they have what their fragments ask for, the lists of what containers and engines
+need hold, and a container runs on `clear`. Building takes 12 minutes once; the cache keeps the result."""
+
+import pathlib
+import re
+
+import builds
+import bundle
+from harness import case
+
+COR = ("cor",)
+FRAGMENTS = builds.TOP / "guest/kernel"
+PROFILES = {"clear": ("base", "clear"), "full": ("base", "clear", "full")}
+
+# What a container runtime needs of any kernel: a word a feature, and its options.
+CONTAINER = """
+NAMESPACES UTS_NS IPC_NS PID_NS NET_NS USER_NS TIME_NS
+CGROUPS CGROUP_SCHED FAIR_GROUP_SCHED CFS_BANDWIDTH MEMCG BLK_CGROUP BLK_DEV_THROTTLING CGROUP_PIDS CGROUP_FREEZER
+CPUSETS CGROUP_DEVICE CGROUP_CPUACCT CGROUP_BPF CGROUP_HUGETLB
+SECCOMP SECCOMP_FILTER KEYS POSIX_MQUEUE SYSVIPC OVERLAY_FS TMPFS TMPFS_XATTR TMPFS_POSIX_ACL PROC_FS SYSFS UNIX98_PTYS
+UNIX INET IPV6 PACKET EROFS_FS FS_DAX VIRTIO_PMEM VIRTIO_FS FUSE_DAX 9P_FS EXT4_FS EXT4_FS_POSIX_ACL EXT4_FS_SECURITY
+VIRTIO_PCI VIRTIO_CONSOLE VIRTIO_BLK VIRTIO_NET VIRTIO_BALLOON PAGE_REPORTING HW_RANDOM_VIRTIO VMGENID KVM_GUEST PVH
+"""
+
+# What engines look for before they set up networks, storage and swarms inside a machine.
+ENGINE = """
+VETH BRIDGE BRIDGE_NETFILTER BRIDGE_VLAN_FILTERING VXLAN IPVLAN MACVLAN DUMMY TUN WIREGUARD VLAN_8021Q
+NETFILTER_XT_MATCH_ADDRTYPE NETFILTER_XT_MATCH_CONNTRACK NETFILTER_XT_MATCH_IPVS NETFILTER_XT_MARK NETFILTER_XT_MATCH_BPF
+IP_NF_FILTER IP_NF_MANGLE IP_NF_RAW IP_NF_NAT IP_NF_TARGET_MASQUERADE IP_NF_TARGET_REDIRECT
+IP6_NF_FILTER IP6_NF_MANGLE IP6_NF_RAW IP6_NF_NAT IP6_NF_TARGET_MASQUERADE
+NF_NAT NF_NAT_FTP NF_NAT_TFTP NF_CONNTRACK_FTP NF_CONNTRACK_TFTP NF_TABLES NFT_CT NFT_MASQ NFT_NAT NFT_COMPAT
+IP_VS IP_VS_NFCT IP_VS_PROTO_TCP IP_VS_PROTO_UDP IP_VS_RR
+NET_CLS_CGROUP CGROUP_NET_PRIO CGROUP_PERF
+CRYPTO CRYPTO_AEAD CRYPTO_GCM CRYPTO_SEQIV CRYPTO_GHASH XFRM XFRM_USER XFRM_ALGO INET_ESP
+BTRFS_FS BTRFS_FS_POSIX_ACL BLK_DEV_DM DM_THIN_PROVISIONING CHECKPOINT_RESTORE IKCONFIG_PROC BINFMT_MISC IA32_EMULATION
+"""
+
+
+def image(t, *argv, timeout=60):
+    """cor-image beside the cor under test, with the cache of all tests; its JSON."""
+    tool = pathlib.Path(t.opts.runtime).parent / "cor-image"
+    return t.run([tool, *argv, "--json", "--cache", builds.CACHE], timeout=timeout, check=0).json()
+
+
+def options(text):
+    """A .config as a dict."""
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.M))
+
+
+def asked(profile):
+    want = {}
+    for name in PROFILES[profile]:
+        want.update(re.findall(r'^(CONFIG_\w+)=("[^"]*"|\S+) # \S', (FRAGMENTS / f"{name}.config").read_text(), re.M))
+    return want
+
+
+def check_config(t, profile, have, lists):
+    with t.step(f"{profile}: the configuration is what the fragments ask for"):
+        dropped = [f"{k}={v}" for k, v in asked(profile).items() if have.get(k, "n") != v]
+        t.true(len(asked(profile)) > 100 and not dropped, " ".join(dropped))
+    with t.step(f"{profile}: nothing is a module, nothing is for debugging"):
+        t.eq([k for k, v in have.items() if v == "m"], [])
+        t.eq([k for k in ("CONFIG_MODULES", "CONFIG_DEBUG_INFO", "CONFIG_FTRACE", "CONFIG_AUDIT") if k in have], [])
+    with t.step(f"{profile}: what containers need is there"):
+        t.eq([w for w in lists.split() if have.get(f"CONFIG_{w}") != "y"], [])
+
+
+@case(timeout=240, only=COR)
+def test_full_config(t):
+    made = image(t, "kernel", "--profile", "full", "--config-only", timeout=200)
+    check_config(t, "full", options(pathlib.Path(made["config"]).read_text()), CONTAINER + ENGINE)
+
+
+@case(timeout=2700, vm=True, only=COR)
+def test_clear(t):
+    made = image(t, "kernel", "--profile", "clear", timeout=2500)
+    check_config(t, "clear", options(pathlib.Path(made["config"]).read_text()), CONTAINER)
+    with t.step("a second build finds the first"):
+        again = image(t, "kernel", "--profile", "clear")
+        t.eq((again["changed"], again["vmlinuz"]), (False, made["vmlinuz"]))
+    osdir = t.path("os")
+    with t.step("the mini-OS has no module"):
+        built = image(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+        t.eq(built["modules"], [])
+        t.true(built["vmlinux"]["size"] < 20e6, f"the kernel has {built['vmlinux']['size']} bytes")
+    with t.step("stripped, with a PVH entry"):
+        text = t.run(["readelf", "-hnW", osdir / "vmlinux"], check=0).out
+        t.has(text, "Number of section headers:         0")
+        t.has(text, "0x00000012")
+    t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={osdir}/vmlinux", "--set", f"vm.initrd={osdir}/initrd"]
+    with t.step("a container runs on it"):
+        r = t.rt.container(bundle.config("uname -r; ls /proc/self/ns; cat /proc/filesystems")).run(check=0)
+        t.has(r.out, made["release"])
+        t.true(made["release"].endswith("-cor-clear"), made["release"])
+        words = r.out.split()
+        lost = [w for w in ("time", "user", "cgroup", "overlay", "erofs", "ext4", "virtiofs", "9p", "mqueue", "tmpfs")
+                if w not in words]
+        t.eq(lost, [])
