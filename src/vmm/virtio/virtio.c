@@ -67,6 +67,9 @@ bool vdev_pop(struct vdev *d, unsigned q, struct vq_chain *c)
 	if (!d->active)
 		return false;
 	r = vq_pop(&d->queues[q], c);
+	/* Empty: the driver shall kick for the next one, unless that came before it could know. */
+	if (r == 0 && vq_kicks_on(&d->queues[q]))
+		r = vq_pop(&d->queues[q], c);
 	if (r < 0)
 		vdev_break(d, "malformed ring");
 	return r > 0;

@@ -189,6 +189,7 @@ static void test_serve(void **state)
 	assert_int_equal(toy.st.served, 3);
 	assert_int_equal(rig.irqs[0], 1);
 	assert_int_equal(rig.irqs[1], 1);
+	assert_int_equal(*vqdrv_avail_event(&rig.q[1]), 2); /* kick for the third */
 	assert_true(vqdrv_used(&rig.q[0], &id, &len));
 	vdev_set_status(&toy.d, 0);
 	offer(0);
