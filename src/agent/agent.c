@@ -19,8 +19,9 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#define NS_PER_S    1000000000
-#define REQUEST_MAX (16u << 20) /* a decoded request: MSG_MAX and room for its tables */
+#define NS_PER_S      1000000000
+#define REQUEST_USUAL 16384       /* what most requests decode to */
+#define REQUEST_MAX   (16u << 20) /* a decoded request: MSG_MAX and room for its tables */
 /* mmap: no cached data beyond what is mapped, so that the host's changes are seen. client: owners
  * are those of the process, checked here. */
 #define SHARE_OPTIONS "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,access=client"
@@ -123,6 +124,7 @@ static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 	mark_at(a, "boot-mounts", a->conf.times.mounts);
 	mark_at(a, "boot-modules", a->conf.times.modules);
 	mark_at(a, "boot-settings", a->conf.times.settings);
+	mark_at(a, "boot-parked", a->conf.times.parked);
 	mark_at(a, "boot-channel", a->conf.times.channel);
 	return 1;
 }
@@ -249,17 +251,20 @@ static const struct handler *find_handler(enum msg_type type)
 static int handle(struct agent *a, const struct handler *h, uint32_t id, const uint8_t *p, size_t n,
 		  struct err *e)
 {
-	scoped_arena mem = { .max = REQUEST_MAX };
 	void *v = NULL;
-	int r;
+	int r = 0;
 
 	if (h->rec) {
-		v = arena_alloc(&mem, h->size);
-		r = v ? pack_decode(h->rec, p, n, &mem, v) : -ENOMEM;
+		v = arena_alloc(&a->mem, h->size);
+		r = v ? pack_decode(h->rec, p, n, &a->mem, v) : -ENOMEM;
 		if (r < 0)
 			return err_set(e, r, "%s: the request can't be read: %m", msg_name(h->type));
 	}
-	return h->fn(a, id, v, e);
+	a->request = p;
+	a->request_len = n;
+	r = h->fn(a, id, v, e);
+	a->request = NULL;
+	return r;
 }
 
 static void on_message(struct mux *m, enum msg_type type, uint32_t id, const uint8_t *p, size_t n)
@@ -277,6 +282,7 @@ static void on_message(struct mux *m, enum msg_type type, uint32_t id, const uin
 		r = handle(a, h, id, p, n, &e);
 	if (r <= 0)
 		agent_answer(a, id, r < 0 ? &e : NULL);
+	may_fail(arena_reset(&a->mem, REQUEST_USUAL)); /* without a block in hand it asks for one */
 }
 
 /* Exits are reported when output has ended: procs_settle() looks after each turn. */
@@ -352,6 +358,8 @@ int agent_run(const struct agent_conf *conf)
 			     .signal_fd = -1,
 			     .own_pidns = -1,
 			     .ctr = { .cg = -1, .device_prog = -1, .oom_fd = -1 } };
+	a->mem.max = REQUEST_MAX;
+	may_fail(arena_reset(&a->mem, REQUEST_USUAL)); /* before the template is saved */
 	procs_init(a);
 	r = init(a);
 	while (r == 0 && !a->stop) {
@@ -360,6 +368,7 @@ int agent_run(const struct agent_conf *conf)
 	}
 	ctr_kill_rest(a);
 	mux_fini(&a->mux);
+	arena_fini(&a->mem);
 	loop_del(&a->signals);
 	loop_fini(&a->loop);
 	scope_close(&a->signal_fd);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "wire/msg.h"
@@ -25,8 +26,10 @@
 
 /* When the steps of the guest's start were done (CLOCK_BOOTTIME); 0 = there was none. Sent as marks. */
 struct boot_times {
-	uint64_t mounts, modules, settings, channel;
+	uint64_t mounts, modules, settings, parked, channel;
 };
+
+struct parked;
 
 /* How the agent is run; see agent_main(). */
 struct agent_conf {
@@ -34,8 +37,10 @@ struct agent_conf {
 	const char *share; /* where the share is (test mode) or is to be mounted */
 	int cgroup;        /* directory fd of the cgroup2 tree to work in, -1 = there is none; borrowed */
 	bool is_test;      /* an ordinary process in namespaces: leave clock, entropy and machine alone */
+	char *on_demand;   /* modules to be loaded when a container needs them (boot.h); NULL, borrowed */
 	uint64_t boot_ns;  /* CLOCK_BOOTTIME when main() began */
 	struct boot_times times;
+	struct parked *parked; /* see park.h; NULL = nothing was made in advance. Borrowed */
 };
 
 enum proc_state {
@@ -85,6 +90,9 @@ struct agent {
 	int own_pidns; /* to come back from the container's */
 	bool share_mounted, greeted, marks, stop;
 	uint32_t ctr_count;
+	const uint8_t *request; /* the one that is being handled, as it came; NULL between requests */
+	size_t request_len;
+	struct arena mem; /* for what it decodes to */
 	struct ctr ctr;
 	struct proc procs[AGENT_PROCS];
 };

@@ -117,31 +117,29 @@ static void raise_loopback(void)
 		log_warn("loopback interface: %s", strerror(errno));
 }
 
-/* Loads what the words of `line` name. */
-static void load_line(char *line)
+/* Loads what the words of the line name. */
+static void load_line(const char *line)
 {
-	char *path;
+	scoped_free char *words = strndup(line, strcspn(line, "\n"));
+	char *rest = words, *path;
 	int r;
 
-	while ((path = strsep(&line, " ")) != NULL) {
+	while ((path = strsep(&rest, " ")) != NULL) {
 		r = *path ? load_module(path) : 0;
 		if (r < 0)
 			log_error("module %s: %s", path, strerror(-r));
 	}
 }
 
-void boot_load_on_demand(const char *name)
+void boot_load_on_demand(const char *list, const char *name)
 {
-	scoped_free char *list = NULL;
-	size_t len = strlen(name), n;
-	char *rest, *line;
+	size_t len = strlen(name);
 
-	if (len == 0 || io_read_file_at(AT_FDCWD, MODULES_DEMAND, 1u << 20, &list, &n) < 0)
-		return;
-	rest = list;
-	while ((line = strsep(&rest, "\n")) != NULL)
+	for (const char *line = list; len && line && *line; line += strcspn(line, "\n")) {
+		line += strspn(line, "\n");
 		if (strncmp(line, name, len) == 0 && line[len] == ' ')
 			load_line(line + len);
+	}
 }
 
 int boot_extra_sysfs(struct err *e)
@@ -161,8 +159,9 @@ uint64_t boot_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-int boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e)
+int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, struct err *e)
 {
+	size_t n;
 	scoped_fd cg = -1;
 	int r;
 
@@ -174,6 +173,8 @@ int boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e)
 	hold_stdio();
 	times->mounts = boot_now_ns();
 	load_modules();
+	may_fail(io_read_file_at(AT_FDCWD, MODULES_DEMAND, 1u << 20, ret_demand,
+				 &n)); /* no list: nothing to load */
 	times->modules = boot_now_ns();
 	raise_loopback();
 	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -12,13 +12,14 @@ struct boot_times;
 #define BOOT_SHARE_DIR "/run/cor/share"
 #define BOOT_SYSFS_DIR "/run/cor/sys" /* a sysfs with nothing mounted below it; see boot_extra_sysfs() */
 
-/* Kernel file systems, cgroup tree (*ret_cgroup), modules, loopback interface. stdio is the console. */
-int must_check boot_guest(int *ret_cgroup, struct boot_times *times, struct err *e);
+/* Kernel file systems, cgroup tree (*ret_cgroup), modules, the list of those to be loaded on demand
+ * (*ret_demand, free(); unchanged if there is none), loopback interface. stdio is the console. */
+int must_check boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, struct err *e);
 /* Opens the agent channel's port; waits until it is there and the host holds its other end. */
 int must_check boot_open_channel(int *ret_fd, struct err *e);
-/* Loads the modules that are listed for `name` (a file system, a device) in the initramfs, if any. A
+/* Loads the modules that `list` (NULL = empty) names for `name` (a file system, a device), if any. A
  * failure is logged: what needs them says so itself. */
-void boot_load_on_demand(const char *name);
+void boot_load_on_demand(const char *list, const char *name);
 /* Mounts BOOT_SYSFS_DIR, once: what a container in a user namespace gets as /sys, for it can neither
  * mount one nor take the guest's without the cgroup tree below it. */
 int must_check boot_extra_sysfs(struct err *e);

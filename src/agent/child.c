@@ -10,12 +10,14 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "agent/hooks.h"
 #include "agent/process.h"
+#include "agent/ready.h"
 #include "agent/rootfs.h"
 #include "base/io.h"
 #include "base/str.h"
@@ -133,8 +135,9 @@ static int become_ns_root(struct err *e)
 	return 0;
 }
 
-static int enter_namespaces(const struct msg_ctr *c, struct err *e)
+static int enter_namespaces(const struct child_job *job, struct err *e)
 {
+	const struct msg_ctr *c = job->ctr;
 	int r;
 
 	/* Before the change of user, which closes our own files in /proc to us. */
@@ -148,8 +151,8 @@ static int enter_namespaces(const struct msg_ctr *c, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	/* Here and not at clone: its root is the cgroup of who makes it. */
-	if (c->namespaces & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
+	/* Here and not at clone: its root is the cgroup of who makes it. A parked child has it. */
+	if (c->namespaces & CLONE_NEWCGROUP && !job->is_parked && unshare(CLONE_NEWCGROUP) < 0)
 		return err_set(e, -errno, "linux.namespaces: cgroup: %m");
 	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return err_set(e, -errno, "hostname %s: %m", c->hostname);
@@ -202,19 +205,20 @@ static int make_cwd(int root, const char *cwd, struct err *e)
 	return mnt_place(root, cwd, MNT_WANT_DIR, &fd, &real) == -ENOMEM ? -ENOMEM : 0;
 }
 
-static int set_up_container(const struct child_job *job, struct err *e)
+static int set_up_container(const struct child_job *job, struct ready *ready, struct err *e)
 {
 	const struct msg_ctr *c = job->ctr;
 	struct rootfs root = { .ctr = c,
 			       .share = job->share,
 			       .has_cgroup = job->has_cgroup,
 			       .has_userns = (c->namespaces & CLONE_NEWUSER) != 0,
+			       .ready = job->is_parked ? ready : NULL,
 			       .root = -1 };
 	int r;
 
 	r = rootfs_open(&root, e);
 	if (r == 0)
-		r = enter_namespaces(c, e);
+		r = enter_namespaces(job, e);
 	if (r == 0)
 		r = rootfs_mount(&root, e);
 	if (r == 0)
@@ -267,29 +271,81 @@ static int set_up_exec(const struct child_job *job, struct err *e)
 	return set_stdio(job, root, false, e);
 }
 
-static int set_up(const struct child_job *job, struct process_image *image, struct err *e)
+/* What a parked child works with until it is the container's program. */
+struct parked_child {
+	struct ready ready;
+	struct arena mem;
+	struct msg_ctr ctr;
+};
+
+/* Waits for the request. The agent's mount of the share came into being after our namespaces. */
+static int await_request(struct child_job *job, struct parked_child *k, struct err *e)
 {
+	/* Never freed: exec does it, and giving pages back first would cost more. */
+	uint8_t *bytes = malloc(CHILD_REQUEST_MAX);
+	scoped_fd share = -1, place = -1;
+	size_t n_fds;
+	ssize_t n;
 	int r;
+
+	if (!bytes)
+		return err_set(e, -ENOMEM, "out of memory");
+	memset(bytes, 0, CHILD_REQUEST_MAX); /* its pages are there */
+	say(job, CHILD_PARKED, NULL);
+	n = io_recv_fds(job->ctl, bytes, CHILD_REQUEST_MAX, &share, 1, &n_fds);
+	if (n <= 0)
+		_exit(1); /* the agent let go of us */
+	r = pack_decode(&rec_ctr, bytes, (size_t)n, &k->mem, &k->ctr);
+	if (r < 0)
+		return err_set(e, r, "the request can't be read: %m");
+	job->ctr = &k->ctr;
+	job->process = &k->ctr.process;
+	if (share < 0)
+		return 0;
+	place = open(job->share, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = place < 0 ? -errno : mnt_attach(share, place);
+	return r < 0 ? err_set(e, r, "mount the share: %m") : 0;
+}
+
+/* Until the request is there. */
+static int park(struct child_job *job, struct parked_child *k, struct err *e)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_set(e, -errno, "make the mounts private: %m");
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		return err_set(e, -errno, "namespace of cgroups: %m");
+	ready_make(&k->ready, job->share, job->has_cgroup);
+	return await_request(job, k, e);
+}
+
+static int set_up(struct child_job *job, struct parked_child *k, struct process_image *image, struct err *e)
+{
+	int r = 0;
 
 	if (setsid() < 0)
 		return err_set(e, -errno, "setsid: %m");
-	r = job->is_exec ? set_up_exec(job, e) : set_up_container(job, e);
+	if (job->is_parked)
+		r = park(job, k, e);
+	else
+		await(job, 'G');
+	if (r == 0)
+		r = job->is_exec ? set_up_exec(job, e) : set_up_container(job, &k->ready, e);
 	if (r < 0)
 		return r;
 	return process_prepare(job->process, image, e);
 }
 
-_Noreturn void child_main(const struct child_job *job)
+_Noreturn void child_main(struct child_job *job)
 {
 	struct process_image image = { 0 };
+	struct parked_child parked = { 0 };
 	struct err e = { 0 };
 	int r;
 
 	reset_signals();
 	/* Ours are already; this is for what the agent itself may have inherited in test mode. */
 	(void)syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
-	await(job, 'G');
-	r = set_up(job, &image, &e);
+	r = set_up(job, &parked, &image, &e);
 	if (r == 0) {
 		say(job, CHILD_READY, NULL);
 		if (!job->is_exec) {

@@ -1,7 +1,12 @@
 /* child.h - from clone() to the container's program: what the new process does.
  *
+ * A child can be made before it is known what for: it is parked. What it can do without the request is done
+ * then, and the request comes in its first message.
+ *
  * Agent and child talk over a SOCK_SEQPACKET pair that is closed by exec:
- *     agent: 'G'   id maps and limits that need the agent's rights are in place: set yourself up
+ *     child: CHILD_PARKED    a parked one is ready for its request
+ *     agent: the request, to a parked child, with the share's mount as an fd if it has to attach it
+ *     agent: 'G'   to others: id maps and limits that need the agent's rights are in place: set yourself up
  *     child: CHILD_TTY    with the master of the terminal as an fd, if it has one
  *     child: CHILD_READY  set up (exec sessions go on at once, without waiting for 'S')
  *     agent: 'S'   run the start hooks, then exec
@@ -13,7 +18,7 @@
 #include "base/err.h"
 #include "wire/msg.h"
 
-enum child_kind { CHILD_TTY = 1, CHILD_READY, CHILD_FAILED };
+enum child_kind { CHILD_TTY = 1, CHILD_READY, CHILD_FAILED, CHILD_PARKED };
 
 struct child_msg {
 	uint32_t kind;
@@ -25,6 +30,7 @@ struct child_job {
 	int stdio[3]; /* its ends of the pipes; -1 with a terminal */
 	const struct msg_process *process;
 	bool is_exec;
+	bool is_parked; /* process and ctr come later */
 	/* The container's first process: */
 	const struct msg_ctr *ctr;
 	const char *share;
@@ -34,7 +40,10 @@ struct child_job {
 	bool has_userns;
 };
 
+/* Bytes of the largest request that a parked child takes. */
+#define CHILD_REQUEST_MAX 65536u
+
 /* Never returns. */
-_Noreturn void child_main(const struct child_job *job);
+_Noreturn void child_main(struct child_job *job);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "agent/boot.h"
 #include "agent/limits.h"
+#include "agent/park.h"
 #include "agent/proc.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -41,21 +42,32 @@ static void oom_ready(struct source *src, uint32_t events unused_arg)
 }
 
 /* Without a memory controller there is no such event. */
-static int watch_oom(struct agent *a)
+static int watch_oom(struct ctr_group *g)
 {
-	struct ctr *c = &a->ctr;
-	scoped_free char *path = str_fmt("/proc/self/fd/%d/memory.events", c->cg);
+	scoped_free char *path = str_fmt("/proc/self/fd/%d/memory.events", g->cg);
 	scoped_fd fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	int r;
 
 	if (!path || fd < 0)
 		return -ENOMEM;
 	if (inotify_add_watch(fd, path, IN_MODIFY) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = loop_add(&a->loop, &c->oom, fd, EPOLLIN, oom_ready);
-	if (r == 0)
-		c->oom_fd = take_fd(&fd);
-	return r;
+	g->oom_fd = take_fd(&fd);
+	return 0;
+}
+
+int ctr_group_make(int tree, unsigned number, struct ctr_group *g, struct err *e)
+{
+	int r;
+
+	*g = (struct ctr_group){ .cg = -1, .oom_fd = -1 };
+	if (tree < 0)
+		return 0;
+	(void)snprintf(g->name, sizeof g->name, "ctr-%u", number); /* fits */
+	r = cg2_make(tree, g->name, &g->cg);
+	if (r < 0)
+		return err_set(e, r, "the container's cgroup in the guest: %m");
+	r = watch_oom(g);
+	return r < 0 ? err_set(e, r, "memory.events of the guest's cgroup: %m") : 0;
 }
 
 /* Controllers that few containers ask for: enabled late. What can't be is named by limits_apply(). */
@@ -86,21 +98,29 @@ static int apply_limits(struct agent *a, const struct msg_resources *r, struct e
 	return limits_apply(a->ctr.cg, r, &a->ctr.device_prog, e);
 }
 
-static int make_cgroup(struct agent *a, const struct msg_resources *r, struct err *e)
+/* The one that was made in advance, or one of its own. */
+static int make_cgroup(struct agent *a, const struct msg_resources *res, struct err *e)
 {
 	struct ctr *c = &a->ctr;
-	int rc;
+	struct parked *k = a->conf.parked;
+	struct ctr_group g = { .cg = -1, .oom_fd = -1 };
+	int r = 0;
 
-	(void)snprintf(c->cg_name, sizeof c->cg_name, "ctr-%u", a->ctr_count); /* fits */
-	if (a->conf.cgroup >= 0) {
-		rc = cg2_make(a->conf.cgroup, c->cg_name, &c->cg);
-		if (rc < 0)
-			return err_set(e, rc, "the container's cgroup in the guest: %m");
-		rc = watch_oom(a);
-		if (rc < 0)
-			return err_set(e, rc, "memory.events of the guest's cgroup: %m");
+	if (k && k->group.cg >= 0) {
+		g = k->group;
+		k->group = (struct ctr_group){ .cg = -1, .oom_fd = -1 };
+	} else {
+		r = ctr_group_make(a->conf.cgroup, a->ctr_count, &g, e);
 	}
-	return apply_limits(a, r, e);
+	memcpy(c->cg_name, g.name, sizeof c->cg_name);
+	c->cg = g.cg;
+	c->oom_fd = g.oom_fd;
+	if (r == 0 && c->oom_fd >= 0) {
+		r = loop_add(&a->loop, &c->oom, c->oom_fd, EPOLLIN, oom_ready);
+		if (r < 0)
+			return err_set(e, r, "memory.events of the guest's cgroup: %m");
+	}
+	return r < 0 ? r : apply_limits(a, res, e);
 }
 
 static int check_ctr(const struct msg_ctr *m, struct err *e)
@@ -116,19 +136,19 @@ static int check_ctr(const struct msg_ctr *m, struct err *e)
 }
 
 /* File systems and devices may need modules that the guest doesn't load at its start. */
-static void load_modules(const struct msg_ctr *m)
+static void load_modules(const char *list, const struct msg_ctr *m)
 {
 	for (size_t i = 0; i < m->mounts.n; i++) {
 		const char *type = m->mounts.p[i].kind == MOUNT_FS ? m->mounts.p[i].type : NULL;
 
 		if (type)
-			boot_load_on_demand(str_eq(type, "fusectl") ? "fuse" : type);
+			boot_load_on_demand(list, str_eq(type, "fusectl") ? "fuse" : type);
 	}
 	for (size_t i = 0; i < m->devices.n; i++) {
 		const char *slash = m->devices.p[i].path ? strrchr(m->devices.p[i].path, '/') : NULL;
 
 		if (slash)
-			boot_load_on_demand(slash + 1); /* /dev/fuse, /dev/net/tun */
+			boot_load_on_demand(list, slash + 1); /* /dev/fuse, /dev/net/tun */
 	}
 }
 
@@ -160,13 +180,17 @@ int ctr_create(struct agent *a, uint32_t request, const struct msg_ctr *m, struc
 	};
 	a->ctr_count++;
 	if (!a->conf.is_test) {
-		load_modules(m);
+		load_modules(a->conf.on_demand, m);
 		r = m->namespaces & CLONE_NEWUSER ? boot_extra_sysfs(e) : 0;
 	}
+	if (r == 0 && a->conf.parked)
+		s.parked = park_take(a->conf.parked, m->namespaces, a->request_len);
 	if (r == 0)
 		r = make_cgroup(a, &m->resources, e);
 	if (r == 0)
 		r = proc_spawn(a, &s, e);
+	if (r < 0 && s.parked)
+		park_drop(a->conf.parked);
 	if (r < 0)
 		ctr_fini(a);
 	return r;

@@ -5,6 +5,16 @@
 
 #include "agent/agent.h"
 
+/* The cgroup of one container. */
+struct ctr_group {
+	char name[24];
+	int cg;     /* its directory; -1 = there are no cgroups */
+	int oom_fd; /* inotify of memory.events; -1 = no memory controller */
+};
+
+/* Makes it in the tree (-1 = none: nothing is made). What was made before an error is in *g. */
+int must_check ctr_group_make(int tree, unsigned number, struct ctr_group *g, struct err *e);
+
 /* CREATE. The answer follows when the child is ready, or at once with the error in e. */
 int must_check ctr_create(struct agent *a, uint32_t request, const struct msg_ctr *m, struct err *e);
 /* EXEC, likewise. */

@@ -6,6 +6,7 @@
 
 #include "agent/agent.h"
 #include "agent/boot.h"
+#include "agent/park.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/str.h"
@@ -13,12 +14,17 @@
 static int run_guest(uint64_t boot_ns)
 {
 	struct agent_conf conf = { .channel = -1, .share = BOOT_SHARE_DIR, .cgroup = -1, .boot_ns = boot_ns };
+	struct parked parked;
 	struct err e = { 0 };
 	int r;
 
-	r = boot_guest(&conf.cgroup, &conf.times, &e);
-	if (r == 0)
+	r = boot_guest(&conf.cgroup, &conf.on_demand, &conf.times, &e);
+	if (r == 0) {
+		park_make(&parked, conf.cgroup, conf.share);
+		conf.parked = &parked;
+		conf.times.parked = boot_now_ns();
 		r = boot_open_channel(&conf.channel, &e);
+	}
 	conf.times.channel = boot_now_ns();
 	if (r == 0)
 		r = agent_run(&conf);
@@ -51,6 +57,7 @@ static int parse_test_args(int argc, char **argv, struct agent_conf *conf)
 static int run_test(int argc, char **argv, uint64_t boot_ns)
 {
 	struct agent_conf conf = { .channel = -1, .cgroup = -1, .is_test = true, .boot_ns = boot_ns };
+	struct parked parked;
 	int r;
 
 	r = parse_test_args(argc, argv, &conf);
@@ -61,8 +68,12 @@ static int run_test(int argc, char **argv, uint64_t boot_ns)
 		       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 		       mount("proc", "/proc", "proc", 0, NULL) < 0))
 		r = -errno;
-	if (r == 0)
+	if (r == 0) {
+		park_make(&parked, conf.cgroup, conf.share);
+		conf.parked = &parked;
 		r = agent_run(&conf);
+		park_fini(&parked);
+	}
 	if (r < 0)
 		log_error("test mode: %s", strerror(-r));
 	return r < 0 ? 1 : 0;

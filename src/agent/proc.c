@@ -18,11 +18,13 @@
 #include <sys/wait.h>
 
 #include "agent/ctr.h"
+#include "agent/park.h"
 #include "agent/sched.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "sys/cg2.h"
+#include "sys/mnt.h"
 
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
 
@@ -193,16 +195,16 @@ static int make_pipes(struct pipes *s)
 	return 0;
 }
 
-static int bind_pipes(struct proc *p, struct pipes *s)
+static int bind_pipes(struct proc *p, int ours[3])
 {
 	struct mux *m = &p->agent->mux;
 	int r;
 
-	r = mux_sink(m, msg_stream_id(p->id, STREAM_STDIN), take_fd(&s->ours[0]));
+	r = mux_sink(m, msg_stream_id(p->id, STREAM_STDIN), take_fd(&ours[0]));
 	if (r == 0)
-		r = mux_source(m, msg_stream_id(p->id, STREAM_STDOUT), take_fd(&s->ours[1]));
+		r = mux_source(m, msg_stream_id(p->id, STREAM_STDOUT), take_fd(&ours[1]));
 	if (r == 0)
-		r = mux_source(m, msg_stream_id(p->id, STREAM_STDERR), take_fd(&s->ours[2]));
+		r = mux_source(m, msg_stream_id(p->id, STREAM_STDERR), take_fd(&ours[2]));
 	return r;
 }
 
@@ -228,29 +230,69 @@ static long clone_and_move(struct clone_args *args, int cg)
 }
 
 /* fork() into a cgroup and namespaces. In the child it returns 0. */
-static pid_t clone_child(struct agent *a, const struct proc_spawn *s)
+static pid_t clone_child(const struct proc_place *at)
 {
-	struct clone_args args = { .flags = s->clone_flags, .exit_signal = SIGCHLD };
+	struct clone_args args = { .flags = at->clone_flags, .exit_signal = SIGCHLD };
 	long pid;
 	int r;
 
-	if (a->ctr.cg >= 0) {
+	if (at->cgroup >= 0) {
 		args.flags |= CLONE_INTO_CGROUP_FLAG;
-		args.cgroup = (unsigned)a->ctr.cg;
+		args.cgroup = (unsigned)at->cgroup;
 	}
-	if (s->pidns >= 0 && setns(s->pidns, CLONE_NEWPID) < 0)
+	if (at->pidns >= 0 && setns(at->pidns, CLONE_NEWPID) < 0)
 		return -errno;
 	pid = syscall(SYS_clone3, &args, sizeof args);
-	if (pid < 0 && errno == EAGAIN && a->ctr.cg >= 0)
-		pid = clone_and_move(&args, a->ctr.cg);
+	if (pid < 0 && errno == EAGAIN && at->cgroup >= 0)
+		pid = clone_and_move(&args, at->cgroup);
 	r = pid < 0 ? -errno : 0;
 	if (pid == 0)
 		return 0;
 	/* Only children are affected, and the next ones must be born here. The way back can't fail: the
 	 * kernel always allows the caller's own namespace. */
-	if (s->pidns >= 0 && setns(a->own_pidns, CLONE_NEWPID) < 0)
+	if (at->pidns >= 0 && setns(at->own_pidns, CLONE_NEWPID) < 0)
 		log_error("own pid namespace: cannot return");
 	return pid < 0 ? r : (pid_t)pid;
+}
+
+void proc_birth_fini(struct proc_birth *b)
+{
+	scope_close(&b->ctl);
+	for (int i = 0; i < 3; i++)
+		scope_close(&b->ours[i]);
+	*b = (struct proc_birth){ .pid = -1, .ctl = -1, .ours = { -1, -1, -1 } };
+}
+
+int proc_bear(struct child_job *job, const struct proc_place *at, bool has_pipes, struct proc_birth *ret,
+	      struct err *e)
+{
+	scoped_pipes pipes = { { -1, -1, -1 }, { -1, -1, -1 } };
+	scoped_fd ours = -1, childs = -1;
+	int fds[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_set(e, -errno, "control socket: %m");
+	ours = fds[0];
+	childs = fds[1];
+	r = has_pipes ? make_pipes(&pipes) : 0;
+	if (r == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	if (r < 0)
+		return err_set(e, r, "streams: %m");
+	job->ctl = childs;
+	memcpy(job->stdio, pipes.child, sizeof job->stdio);
+	pid = clone_child(at);
+	if (pid == 0) {
+		(void)close(ours); /* or we would never see the agent's end of it */
+		child_main(job);
+	}
+	if (pid < 0)
+		return err_set(e, pid, "clone: %m");
+	*ret = (struct proc_birth){ .pid = pid, .ctl = take_fd(&ours), .ours = { -1, -1, -1 } };
+	for (int i = 0; i < 3; i++)
+		ret->ours[i] = take_fd(&pipes.ours[i]);
+	return 0;
 }
 
 static int write_map(pid_t pid, const char *file, const struct msg_idmap *map, size_t n)
@@ -311,8 +353,24 @@ static int prepare_child(const struct proc_spawn *s, pid_t pid, struct err *e)
 	return r < 0 ? r : sched_apply(pid, p, e);
 }
 
+/* Its first message: a parked child is told what it is for. */
+static int send_off(const struct proc *p, const struct proc_spawn *s)
+{
+	const struct agent *a = p->agent;
+	scoped_fd share = -1, tree = -1;
+	int r;
+
+	if (!s->parked)
+		return write(p->ctl_fd, "G", 1) < 0 ? -errno : 0;
+	if (!a->share_mounted)
+		return io_send_fds(p->ctl_fd, a->request, a->request_len, NULL, 0);
+	share = open(a->conf.share, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = share < 0 ? -errno : mnt_clone(share, false, &tree);
+	return r < 0 ? r : io_send_fds(p->ctl_fd, a->request, a->request_len, &tree, 1);
+}
+
 /* After the clone: the process exists whatever fails now, so it is only told to go or killed. */
-static void launch(struct proc *p, const struct proc_spawn *s, struct pipes *pipes)
+static void launch(struct proc *p, const struct proc_spawn *s, struct proc_birth *b)
 {
 	struct err e = { 0 };
 	int r;
@@ -322,13 +380,16 @@ static void launch(struct proc *p, const struct proc_spawn *s, struct pipes *pip
 	if (r == 0)
 		r = s->job->process->terminal
 			    ? mux_sink_late(&p->agent->mux, msg_stream_id(p->id, STREAM_STDIN))
-			    : bind_pipes(p, pipes);
+			    : bind_pipes(p, b->ours);
 	if (r < 0)
 		(void)err_set(&e, r, "streams of process %u: %m", p->id);
 	else
 		r = prepare_child(s, p->pid, &e);
-	if (r == 0 && write(p->ctl_fd, "G", 1) < 0)
-		r = err_set(&e, -errno, "start of process %u: %m", p->id);
+	if (r == 0) {
+		r = send_off(p, s);
+		if (r < 0)
+			(void)err_set(&e, r, "start of process %u: %m", p->id);
+	}
 	if (r < 0) {
 		set_failed(p, &e);
 		(void)kill(p->pid, SIGKILL);
@@ -337,45 +398,37 @@ static void launch(struct proc *p, const struct proc_spawn *s, struct pipes *pip
 
 int proc_spawn(struct agent *a, const struct proc_spawn *s, struct err *e)
 {
-	scoped_pipes pipes = { { -1, -1, -1 }, { -1, -1, -1 } };
-	scoped_fd ours = -1, childs = -1;
+	const struct proc_place at = { .clone_flags = s->clone_flags,
+				       .cgroup = a->ctr.cg,
+				       .pidns = s->pidns,
+				       .own_pidns = a->own_pidns };
+	struct proc_birth b = { .pid = -1, .ctl = -1, .ours = { -1, -1, -1 } };
 	struct proc *p;
-	int fds[2];
-	pid_t pid;
-	int r;
+	int r = 0;
 
 	if (proc_find(a, s->id))
 		return err_set(e, -EEXIST, "process %u exists", s->id);
 	p = proc_unused(a);
 	if (!p)
 		return err_set(e, -EAGAIN, "too many processes: at most %d at a time", AGENT_PROCS);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return err_set(e, -errno, "control socket: %m");
-	ours = fds[0];
-	childs = fds[1];
-	r = s->job->process->terminal ? 0 : make_pipes(&pipes);
-	if (r == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-		r = -errno;
-	if (r < 0)
-		return err_set(e, r, "streams: %m");
-	s->job->ctl = childs;
-	memcpy(s->job->stdio, pipes.child, sizeof s->job->stdio);
-	pid = clone_child(a, s);
-	if (pid == 0) {
-		(void)close(ours); /* or we would never see the agent's end of it */
-		child_main(s->job);
+	if (s->parked) {
+		b = *s->parked;
+		*s->parked = (struct proc_birth){ .pid = -1, .ctl = -1, .ours = { -1, -1, -1 } };
+	} else {
+		r = proc_bear(s->job, &at, !s->job->process->terminal, &b, e);
 	}
-	if (pid < 0)
-		return err_set(e, pid, "clone: %m");
+	if (r < 0)
+		return r;
 	*p = (struct proc){ .agent = a,
 			    .state = PROC_SETUP,
 			    .id = s->id,
-			    .pid = pid,
+			    .pid = b.pid,
 			    .request = s->request,
 			    .has_request = true,
-			    .ctl_fd = take_fd(&ours),
+			    .ctl_fd = take_fd(&b.ctl),
 			    .tty = -1 };
-	launch(p, s, &pipes);
+	launch(p, s, &b);
+	proc_birth_fini(&b);
 	return 0;
 }
 
@@ -405,6 +458,8 @@ void procs_reap(struct agent *a)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (a->conf.parked)
+			park_ended(a->conf.parked, pid);
 		/* Others are orphans that only PID 1 can bury. */
 		for (size_t i = 0; i < AGENT_PROCS; i++) {
 			struct proc *p = &a->procs[i];

@@ -15,6 +15,7 @@
 
 #include "agent/boot.h"
 #include "agent/devices.h"
+#include "agent/ready.h"
 #include "base/str.h"
 #include "sys/mnt.h"
 
@@ -94,7 +95,8 @@ static int mount_root(struct rootfs *r, struct err *e)
 	scoped_fd tree = -1;
 	int rc;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	/* A parked child's are. */
+	if (!r->ready && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_set(e, -errno, "make the mounts private: %m");
 	rc = mnt_clone(r->root, true, &tree);
 	if (rc == 0)
@@ -212,6 +214,25 @@ static int bind_sysfs(struct place *p)
 	return rc < 0 ? rc : mnt_attach(tree, p->fd);
 }
 
+/* A new mount on the place, or one that was made in advance just like it. p->fd is then its top. */
+static int mount_here(struct rootfs *r, struct place *p, const char *type, const char *source,
+		      unsigned long flags, const char *data)
+{
+	const struct msg_mount *m = p->m;
+	bool fits = r->ready && !m->tmpcopyup && (!str_eq(m->dest, "/dev") || ready_dev_fits(r->ctr));
+	int tree, rc;
+
+	tree = fits ? ready_take(r->ready, m->dest, type, source, flags, data) : -1;
+	if (tree < 0) {
+		rc = mnt_fs(type, source, p->fd, flags, data);
+		return rc < 0 ? rc : reopen(r, p);
+	}
+	rc = mnt_attach(tree, p->fd);
+	scope_close(&p->fd);
+	p->fd = tree; /* an attached tree's fd is on its top */
+	return rc;
+}
+
 static int mount_fs(struct rootfs *r, struct place *p, struct err *e)
 {
 	const struct msg_mount *m = p->m;
@@ -229,11 +250,12 @@ static int mount_fs(struct rootfs *r, struct place *p, struct err *e)
 		flags &= ~(unsigned long)MS_RDONLY;
 	if (m->tmpcopyup)
 		covered = dup(p->fd);
-	rc = mnt_fs(m->type, m->source, p->fd, flags, m->data);
-	if (rc == -EPERM && r->has_userns && str_eq(m->type, "sysfs"))
+	rc = mount_here(r, p, m->type, m->source, flags, m->data);
+	if (rc == -EPERM && r->has_userns && str_eq(m->type, "sysfs")) {
 		rc = bind_sysfs(p);
-	if (rc == 0)
-		rc = reopen(r, p);
+		if (rc == 0)
+			rc = reopen(r, p);
+	}
 	if (rc == 0 && m->tmpcopyup)
 		rc = covered < 0 ? -EMFILE : copy_up(covered, p->fd, m->data);
 	return rc < 0 ? fail(p, rc, e) : 0;
@@ -265,11 +287,9 @@ static int mount_cgroup(struct rootfs *r, struct place *p, struct err *e)
 	/* In its own cgroup namespace the mount's top is the container's cgroup; without one it is the
 	 * guest's. Where the agent has no cgroups (test mode), there is an empty directory. */
 	if (r->has_cgroup)
-		rc = mnt_fs("cgroup2", "cgroup", p->fd, flags, p->m->data);
+		rc = mount_here(r, p, "cgroup2", "cgroup", flags, p->m->data);
 	else
-		rc = mnt_fs("tmpfs", "cgroup", p->fd, flags | MS_RDONLY, "mode=755");
-	if (rc == 0)
-		rc = reopen(r, p);
+		rc = mount_here(r, p, "tmpfs", "cgroup", flags | MS_RDONLY, "mode=755");
 	return rc < 0 ? fail(p, rc, e) : 0;
 }
 
@@ -315,6 +335,8 @@ int rootfs_devices(struct rootfs *r, struct err *e)
 	for (size_t i = 0; i < r->ctr->mounts.n; i++)
 		if (r->ctr->mounts.p[i].kind == MOUNT_SHARE && str_eq(r->ctr->mounts.p[i].dest, "/dev"))
 			return 0;
+	if (r->ready && r->ready->has_dev)
+		return 0;
 	return devices_make(r->root, r->ctr, r->has_userns, e);
 }
 

@@ -6,13 +6,16 @@
 #include "base/err.h"
 #include "wire/msg.h"
 
+struct ready;
+
 struct rootfs {
 	const struct msg_ctr *ctr;
 	const char *share;
 	bool has_cgroup;
 	bool has_userns;
-	int root;     /* its top directory; -1 before rootfs_open() */
-	int *sources; /* of each mount from the share; -1 for others */
+	struct ready *ready; /* mounts made in advance; NULL */
+	int root;            /* its top directory; -1 before rootfs_open() */
+	int *sources;        /* of each mount from the share; -1 for others */
 };
 
 /* Opens what comes from the share, with the rights that the caller has before it enters a user

@@ -4,6 +4,7 @@
  * Never: moves what it has handed out, or frees a part. */
 #include "base/arena.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -102,6 +103,30 @@ char *arena_fmt(struct arena *a, const char *fmt, ...)
 	va_end(again);
 	va_end(ap);
 	return p;
+}
+
+int arena_reset(struct arena *a, size_t n)
+{
+	struct arena_block **at = &a->blocks, *keep = NULL;
+
+	if (n > ALLOC_MAX)
+		n = ALLOC_MAX;
+	while (*at && !keep) {
+		if ((*at)->size >= n) {
+			keep = *at;
+			*at = keep->next;
+		} else {
+			at = &(*at)->next;
+		}
+	}
+	arena_fini(a);
+	if (!keep)
+		return add_block(a, n) ? 0 : -ENOMEM;
+	memset(keep->data, 0, keep->used);
+	keep->used = 0;
+	keep->next = NULL;
+	a->blocks = keep;
+	return 0;
 }
 
 void arena_fini(struct arena *a)

@@ -23,6 +23,9 @@ void *must_check arena_array(struct arena *a, size_t n, size_t size);
 char *must_check arena_strn(struct arena *a, const void *s, size_t n);
 char *must_check arena_str(struct arena *a, const char *s);
 char *must_check arena_fmt(struct arena *a, const char *fmt, ...) printf_like(2, 3);
+/* Empties it but keeps a block of at least n bytes, zeroed, for what comes next: a loop that needs an arena
+ * in each turn has the system's memory once. -ENOMEM: it is empty, and nothing is kept. */
+int must_check arena_reset(struct arena *a, size_t n);
 void arena_fini(struct arena *a); /* idempotent; the arena is empty and usable afterwards */
 #define scoped_arena __attribute__((cleanup(arena_fini))) struct arena
 

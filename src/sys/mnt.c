@@ -192,6 +192,7 @@ static int walk_step(struct walk *w, const char *c, int *ret_fd)
 static int walk_run(struct walk *w, int *ret_fd)
 {
 	scoped_fd fd = -1;
+	bool is_there = false;
 	const char *c;
 	int r, got;
 
@@ -202,6 +203,7 @@ static int walk_run(struct walk *w, int *ret_fd)
 			continue;
 		if (strcmp(c, "..") == 0) {
 			cut_last(&w->done);
+			is_there = false;
 			continue;
 		}
 		got = -1;
@@ -212,8 +214,13 @@ static int walk_run(struct walk *w, int *ret_fd)
 		}
 		if (r < 0)
 			return r;
+		is_there = r == 0;
 	}
-	/* Links and ".." may have moved us elsewhere than the last fd. */
+	if (is_there) {
+		*ret_fd = take_fd(&fd);
+		return 0;
+	}
+	/* Links and ".." have moved us elsewhere than the last fd. */
 	scope_close(&fd);
 	fd = -1;
 	r = mnt_open_plain(w->root, w->done.len ? w->done.p : ".", O_PATH | O_NOFOLLOW, &fd);
@@ -276,6 +283,14 @@ int mnt_remount(int on, unsigned long flags, const char *data)
 
 	fd_path(on, path);
 	return mount(NULL, path, NULL, flags | MS_REMOUNT, data) < 0 ? -errno : 0;
+}
+
+int mnt_detach(int on)
+{
+	char path[FD_PATH_MAX];
+
+	fd_path(on, path);
+	return umount2(path, MNT_DETACH) < 0 ? -errno : 0;
 }
 
 int mnt_clone(int from, bool recursive, int *ret_tree)

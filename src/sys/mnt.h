@@ -34,6 +34,8 @@ int must_check mnt_place_parent(int root, const char *path, int *ret_dir, const 
 int must_check mnt_fs(const char *type, const char *source, int on, unsigned long flags, const char *data);
 /* mount(2) that changes an existing mount: `on` is its root. */
 int must_check mnt_remount(int on, unsigned long flags, const char *data);
+/* Takes off the mount whose root `on` is, with what is below it. */
+int must_check mnt_detach(int on);
 
 /* A copy of the mount at `from` (an fd), not attached yet; recursive = with the mounts below it. */
 int must_check mnt_clone(int from, bool recursive, int *ret_tree);

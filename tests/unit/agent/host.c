@@ -331,7 +331,8 @@ void ctr_box_init(struct ctr_box *b, const char *const *argv)
 	memset(b, 0, sizeof *b);
 	b->c = (struct msg_ctr){ .id = lit("test"),
 				 .hostname = lit("guest"),
-				 .namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
+				 .namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+					       CLONE_NEWCGROUP };
 	process_init(&b->c.process, b->args, b->env, argv);
 	b->c.mounts.p = b->mounts;
 	ctr_box_mount(b, MOUNT_FS, "/proc", "proc", "proc");
