@@ -30,7 +30,7 @@ static const char *const applets[] = { "sh",       "cat",   "echo", "ls",    "id
 				       "hostname", "uname", "ps",   "kill",  "readlink", "env",    "pwd",
 				       "stty",     "tty",   "wc",   "seq",   "tail",     "grep",   "mknod",
 				       "chmod",    "test",  "rm",   "yes",   "md5sum",   "umount", "date",
-				       "printf",   "awk",   "sed" };
+				       "printf",   "awk",   "sed",  "sort" };
 
 const char *host_path(const struct host *h, const char *name)
 {
