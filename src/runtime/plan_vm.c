@@ -12,7 +12,7 @@
 #include "runtime/templates.h"
 
 #define KVM_DEVICE   "/dev/kvm"
-#define KVM_PROBE_MS 200
+#define KVM_PROBE_MS 2000 /* a busy host is not one without KVM; a VM without it takes longer */
 
 static const char *const qemu_places[] = { "/usr/bin/qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64",
 					   "/usr/libexec/qemu-kvm" };

@@ -130,8 +130,9 @@ int proc_open(pid_t pid, uint64_t start, int *ret_pidfd)
 	if (pid <= 0)
 		return -ESRCH;
 	fd = (int)syscall(SYS_pidfd_open, pid, 0u); /* O_CLOEXEC by itself */
+	/* EINVAL: of the process only its number is left, as that of a group or session that lives on. */
 	if (fd < 0)
-		return -errno;
+		return errno == EINVAL ? -ESRCH : -errno;
 	/* Checked after opening: from here on the fd can't come to mean another process. */
 	if (!proc_is_alive(pid, start))
 		return -ESRCH;

@@ -49,7 +49,8 @@ def runtime_tests(lane, opts, guest, sanitize=False):
     """Runs tests/LANE against opts.runtime, or against cor of the build with this kind of guest."""
     prefix = ""
     if opts.runtime:
-        o = case_opts(opts, opts.runtime, "host")
+        o = case_opts(opts, opts.runtime, "qemu" if kind_of(opts.runtime) == "cor" else "host")
+        o.runtime_args = [word for s in opts.set for word in ("--set", s)]
         prefix = f"{o.kind}:"
         problem = None
     else:
@@ -172,11 +173,13 @@ def lane_kvm(opts):
     if problem:
         return failed("kvm: set-up", problem)
     o.probe = builds.probe(opts)
+    o.jobs = 1  # the host takes one job at a time
     o.kvmprobe = kvmhost.probe_program(builds.base_dir(opts))
     why = kvmhost.usable_here(builds.base_dir(opts))
     runner.say(f"# {f'an emulated host, because here: {why}' if why else 'on this machine'}")
     try:
-        with kvmhost.choose(builds.base_dir(opts), binds=[build.prefix, build.osdir]) as o.kvmhost:
+        o.build = builds.base_dir(opts).resolve()
+        with kvmhost.choose(o.build, binds=[o.build, TESTS]) as o.kvmhost:
             return runner.run(runner.load("kvm"), o)
     except kvmhost.HostError as e:
         return failed("kvm: host", str(e))

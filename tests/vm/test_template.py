@@ -88,6 +88,7 @@ def test_sizes(t):
     t.true(abs(int(first.split()[1]) - int(second.split()[1])) < 1024, f"memory {first!r} {second!r}")
     _, cloned = run(t, "true")
     t.true(not cloned, "another size is no clone of it")
+    wait_made(t, 2)  # nothing works on when the test ends
 
 
 @case(timeout=300, vm=True, only=COR)
