@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 
 #define AVAIL_HEAD 4u /* flags, idx */
@@ -171,17 +170,26 @@ void vq_unpop(struct vq *q, uint16_t n)
 		q->st.next_avail = (uint16_t)(q->st.next_avail - n);
 }
 
+void vq_push_n(struct vq *q, const struct vring_used_elem *e, uint16_t n)
+{
+	if (q->broken || !q->mem)
+		return;
+	assert(n <= q->st.size);
+	for (uint16_t i = 0; i < n; i++) {
+		assert(e[i].id < q->st.size);
+		memcpy(q->used + USED_HEAD + USED_ELEM * (size_t)(q->st.next_used & (q->st.size - 1u)), &e[i],
+		       sizeof e[i]);
+		q->st.next_used++;
+	}
+	/* Release: pairs with the driver's barrier between reading idx and the entry. */
+	__atomic_store_n((uint16_t *)(void *)(q->used + 2), q->st.next_used, __ATOMIC_RELEASE);
+}
+
 void vq_push(struct vq *q, uint16_t head, uint32_t len)
 {
 	struct vring_used_elem e = { .id = head, .len = len };
 
-	if (q->broken || !q->mem)
-		return;
-	assert(head < q->st.size);
-	memcpy(q->used + USED_HEAD + USED_ELEM * (size_t)(q->st.next_used & (q->st.size - 1u)), &e, sizeof e);
-	q->st.next_used++;
-	/* Release: pairs with the driver's barrier between reading idx and the entry. */
-	__atomic_store_n((uint16_t *)(void *)(q->used + 2), q->st.next_used, __ATOMIC_RELEASE);
+	vq_push_n(q, &e, 1);
 }
 
 bool vq_should_notify(struct vq *q)

@@ -11,6 +11,7 @@
 #ifndef RING_VQ_H
 #define RING_VQ_H
 
+#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -63,6 +64,9 @@ void vq_unpop(struct vq *q, uint16_t n);
 /* Gives a chain back: `len` bytes of its writable part were written. Nothing happens on a broken or stopped
  * queue. */
 void vq_push(struct vq *q, uint16_t head, uint32_t len);
+/* Gives n chains back at once: the driver sees all of them or none (a packet that lies in several buffers).
+ */
+void vq_push_n(struct vq *q, const struct vring_used_elem *e, uint16_t n);
 /* True if the driver wants an interrupt for what was pushed since the last call. */
 bool vq_should_notify(struct vq *q);
 

@@ -19,4 +19,7 @@ struct console_cfg {
 };
 int must_check console_new(const struct console_cfg *cfg, struct vdev **ret, struct err *e);
 
+/* rng.c: random numbers of the host. */
+int must_check rng_new(struct vdev **ret, struct err *e);
+
 #endif

@@ -22,7 +22,7 @@
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |                  \
 	 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED)
 
-static void lock(struct vdev *d)
+void vdev_lock(struct vdev *d)
 {
 	int r = pthread_mutex_lock(&d->lock);
 
@@ -30,7 +30,7 @@ static void lock(struct vdev *d)
 	(void)r;
 }
 
-static void unlock(struct vdev *d)
+void vdev_unlock(struct vdev *d)
 {
 	int r = pthread_mutex_unlock(&d->lock);
 
@@ -82,6 +82,20 @@ void vdev_push(struct vdev *d, unsigned q, uint16_t head, uint32_t len)
 		vq_push(&d->queues[q], head, len);
 }
 
+void vdev_push_n(struct vdev *d, unsigned q, const struct vring_used_elem *e, uint16_t n)
+{
+	assert(q < d->n_queues);
+	if (d->active)
+		vq_push_n(&d->queues[q], e, n);
+}
+
+void vdev_unpop(struct vdev *d, unsigned q, uint16_t n)
+{
+	assert(q < d->n_queues);
+	if (d->active)
+		vq_unpop(&d->queues[q], n);
+}
+
 void vdev_notify(struct vdev *d, unsigned q)
 {
 	assert(q < d->n_queues);
@@ -104,13 +118,33 @@ void vdev_kick_self(struct vdev *d)
 	(void)n; /* full counter: it is signalled anyway */
 }
 
+void vdev_serve(struct vdev *d, unsigned q, vdev_serve_fn *fn)
+{
+	unsigned spent = 0, cost = 1;
+	struct vq_chain c;
+	uint32_t len;
+
+	while (spent < VDEV_BUDGET && cost && vdev_pop(d, q, &c)) {
+		len = 0;
+		cost = fn(d, q, &c, &len);
+		spent += cost;
+		if (cost)
+			vdev_push(d, q, c.head, len);
+		else
+			vdev_unpop(d, q, 1);
+	}
+	vdev_notify(d, q);
+	if (spent >= VDEV_BUDGET)
+		vdev_kick_self(d);
+}
+
 static void watch_ready(struct source *s, uint32_t events)
 {
 	struct vdev_watch *w = container_of(s, struct vdev_watch, src);
 
-	lock(w->d);
+	vdev_lock(w->d);
 	w->fn(w->d, w, events);
-	unlock(w->d);
+	vdev_unlock(w->d);
 }
 
 void vdev_watch_init(struct vdev *d, struct vdev_watch *w, int fd,
@@ -165,11 +199,11 @@ static void kicked(struct source *s, uint32_t events)
 
 	(void)events;
 	(void)r; /* EAGAIN: someone was quicker; serving once more does no harm */
-	lock(d);
+	vdev_lock(d);
 	for (unsigned i = 0; i < d->n_queues && d->active; i++)
 		if (d->queues[i].mem)
 			d->ops->kick(d, i);
-	unlock(d);
+	vdev_unlock(d);
 }
 
 int vdev_init(struct vdev *d, struct err *e)
@@ -243,9 +277,9 @@ uint8_t vdev_status(struct vdev *d)
 {
 	uint8_t v;
 
-	lock(d);
+	vdev_lock(d);
 	v = d->core.status;
-	unlock(d);
+	vdev_unlock(d);
 	return v;
 }
 
@@ -253,9 +287,9 @@ uint8_t vdev_generation(struct vdev *d)
 {
 	uint8_t v;
 
-	lock(d);
+	vdev_lock(d);
 	v = d->core.config_generation;
-	unlock(d);
+	vdev_unlock(d);
 	return v;
 }
 
@@ -263,9 +297,9 @@ uint64_t vdev_driver_features(struct vdev *d)
 {
 	uint64_t v;
 
-	lock(d);
+	vdev_lock(d);
 	v = d->core.driver_features;
-	unlock(d);
+	vdev_unlock(d);
 	return v;
 }
 
@@ -286,24 +320,24 @@ static void set_status(struct vdev *d, uint8_t status)
 
 void vdev_set_status(struct vdev *d, uint8_t status)
 {
-	lock(d);
+	vdev_lock(d);
 	if (status == 0)
 		reset(d);
 	else
 		set_status(d, status); /* bits are added only: a driver takes none back but by a reset */
-	unlock(d);
+	vdev_unlock(d);
 }
 
 void vdev_set_features(struct vdev *d, bool high, uint32_t bits)
 {
 	unsigned shift = high ? 32 : 0;
 
-	lock(d);
+	vdev_lock(d);
 	if (!(d->core.status & VIRTIO_CONFIG_S_FEATURES_OK)) {
 		d->core.driver_features &= ~(0xFFFFFFFFull << shift);
 		d->core.driver_features |= (uint64_t)bits << shift;
 	}
-	unlock(d);
+	vdev_unlock(d);
 }
 
 static uint64_t *queue_area(struct vq_state *s, enum vdev_queue_reg reg)
@@ -320,13 +354,13 @@ uint64_t vdev_queue_get(struct vdev *d, unsigned q, enum vdev_queue_reg reg)
 
 	if (q >= d->n_queues)
 		return 0;
-	lock(d);
+	vdev_lock(d);
 	s = &d->queues[q].st;
 	if (reg == VDEV_Q_SIZE)
 		v = s->size;
 	else
 		v = reg == VDEV_Q_ENABLE ? s->enabled : *queue_area(s, reg);
-	unlock(d);
+	vdev_unlock(d);
 	return v;
 }
 
@@ -353,9 +387,9 @@ void vdev_queue_set(struct vdev *d, unsigned q, enum vdev_queue_reg reg, uint64_
 {
 	if (q >= d->n_queues)
 		return;
-	lock(d);
+	vdev_lock(d);
 	queue_set(d, &d->queues[q].st, reg, value);
-	unlock(d);
+	vdev_unlock(d);
 }
 
 void vdev_config_read(struct vdev *d, uint32_t off, void *dst, uint32_t n)
@@ -363,21 +397,21 @@ void vdev_config_read(struct vdev *d, uint32_t off, void *dst, uint32_t n)
 	memset(dst, 0, n);
 	if (off >= d->config_len || n > d->config_len - off)
 		return;
-	lock(d);
+	vdev_lock(d);
 	if (d->ops->config_read)
 		d->ops->config_read(d, off, dst, n);
 	else
 		memcpy(dst, d->config + off, n);
-	unlock(d);
+	vdev_unlock(d);
 }
 
 void vdev_config_write(struct vdev *d, uint32_t off, const void *src, uint32_t n)
 {
 	if (!d->ops->config_write || off >= d->config_len || n > d->config_len - off)
 		return;
-	lock(d);
+	vdev_lock(d);
 	d->ops->config_write(d, off, src, n);
-	unlock(d);
+	vdev_unlock(d);
 }
 
 /* ---- snapshots ---- */
@@ -385,7 +419,7 @@ void vdev_config_write(struct vdev *d, uint32_t off, const void *src, uint32_t n
 void vdev_save(struct vdev *d, struct vdev_snapshot *ret)
 {
 	memset(ret, 0, sizeof *ret);
-	lock(d);
+	vdev_lock(d);
 	(void)snprintf(ret->name, sizeof ret->name, "%s", d->ops->name);
 	ret->version = d->ops->version;
 	ret->state_size = d->ops->state_size;
@@ -396,7 +430,7 @@ void vdev_save(struct vdev *d, struct vdev_snapshot *ret)
 		ret->core.queues[i] = d->queues[i].st;
 	if (d->ops->state_size)
 		memcpy(ret->state, d->state, d->ops->state_size);
-	unlock(d);
+	vdev_unlock(d);
 }
 
 static bool fits(const struct vdev *d, const struct vdev_snapshot *s)
@@ -450,10 +484,10 @@ int vdev_restore(struct vdev *d, const struct vdev_snapshot *s, struct err *e)
 {
 	int r;
 
-	lock(d);
+	vdev_lock(d);
 	r = restore(d, s, e);
 	if (r < 0)
 		reset(d);
-	unlock(d);
+	vdev_unlock(d);
 	return r;
 }

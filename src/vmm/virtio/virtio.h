@@ -123,10 +123,15 @@ static inline bool vdev_has(const struct vdev *d, unsigned feature)
 	return (d->core.driver_features >> feature & 1) != 0;
 }
 
-/* vq_pop() on queue q; breaks the device if the ring is malformed, and is then 0: nothing to serve. */
+/* vq_pop() on queue q; breaks the device if the ring is malformed, and is then false: nothing to serve. False
+ * of an empty ring also means that the driver kicks for its next chain: who stops earlier is not kicked, and
+ * asks for a turn himself. */
 bool must_check vdev_pop(struct vdev *d, unsigned q, struct vq_chain *c);
 /* vq_push(). `len` is at most what the chain may take. */
 void vdev_push(struct vdev *d, unsigned q, uint16_t head, uint32_t len);
+/* vq_push_n() and vq_unpop(), as above. */
+void vdev_push_n(struct vdev *d, unsigned q, const struct vring_used_elem *e, uint16_t n);
+void vdev_unpop(struct vdev *d, unsigned q, uint16_t n);
 /* Interrupts the driver if it wants to know of what was pushed on q: once after a batch. */
 void vdev_notify(struct vdev *d, unsigned q);
 /* The config space changed: raises its generation and the configuration's interrupt. */
@@ -135,6 +140,14 @@ void vdev_config_changed(struct vdev *d);
 void vdev_break(struct vdev *d, const char *why);
 /* Another turn of kick() for every queue, soon. Any thread. */
 void vdev_kick_self(struct vdev *d);
+
+/* Serves one request: what it cost in units of VDEV_BUDGET (1 for an ordinary one), and how many bytes of the
+ * chain's writable part were written; 0 = not now: the chain is put back, and the device asks for a turn by
+ * vdev_kick_self() when it can serve it. A chain of a device that broke is not given back. */
+typedef unsigned vdev_serve_fn(struct vdev *d, unsigned q, struct vq_chain *c, uint32_t *ret_len);
+/* The whole kick() of an ordinary queue: serves what is there, within the budget, and sees to kicks,
+ * interrupts and the next turn. */
+void vdev_serve(struct vdev *d, unsigned q, vdev_serve_fn *fn);
 
 /* A host fd a device waits for. Embedded in the device's struct. While events is 0 nothing is reported, no
  * hang-up either. */
@@ -159,6 +172,10 @@ int must_check vdev_init(struct vdev *d, struct err *e);
 int must_check vdev_attach(struct vdev *d, struct err *e);
 /* Closes what the core has and calls ops->fini. */
 void vdev_fini(struct vdev *d);
+
+/* For what one kind of device alone can do and the machine asks for (dev.h): that function takes the lock. */
+void vdev_lock(struct vdev *d);
+void vdev_unlock(struct vdev *d);
 
 uint64_t vdev_offered(const struct vdev *d);
 uint8_t vdev_status(struct vdev *d);

@@ -111,6 +111,29 @@ static void test_unpop(void **state)
 	assert_int_equal(c.head, head);
 }
 
+/* Several at once: in order, over the ring's end. */
+static void test_push_n(void **state)
+{
+	struct vqdrv_seg seg = { data, 4 };
+	struct vring_used_elem e[3];
+	uint32_t id, len;
+
+	(void)state;
+	for (unsigned round = 0; round < 11; round++) {
+		for (unsigned i = 0; i < 3; i++) {
+			e[i] = (struct vring_used_elem){ .id = vqdrv_add(&v, &seg, 0, 1), .len = i };
+			assert_int_equal(vq_pop(&q, &c), 1);
+		}
+		vq_push_n(&q, e, 3);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_true(vqdrv_used(&v, &id, &len));
+			assert_int_equal(id, e[i].id);
+			assert_int_equal(len, i);
+		}
+		assert_false(vqdrv_used(&v, &id, &len));
+	}
+}
+
 static void expect_broken(void)
 {
 	assert_int_equal(vq_pop(&q, &c), -EPROTO);
@@ -373,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(test_chain),
+		T(test_push_n),
 		T(test_wrap),
 		T(test_unpop),
 		T(test_start),

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define TURNS_MAX 1000
 
@@ -21,13 +22,32 @@ static void on_interrupt(struct vdev *d, int q)
 
 static const struct vdev_transport transport = { .interrupt = on_interrupt };
 
+/* A page that faults, the memory, and one more. */
+static uint8_t *map_guarded(int fd, size_t off, size_t len)
+{
+	uint8_t *p = mmap(NULL, len + 2 * GMEM_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || mmap(p + GMEM_PAGE, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+				    (off_t)off) == MAP_FAILED)
+		abort();
+	return p + GMEM_PAGE;
+}
+
+static void unmap_guarded(uint8_t *p, size_t len)
+{
+	if (p)
+		(void)munmap(p - GMEM_PAGE, len + 2 * GMEM_PAGE);
+}
+
 int rig_init(struct rig *r, struct vdev *d)
 {
 	int n;
 
-	*r = (struct rig){ .d = d, .ram = calloc(1, RIG_RAM), .rom = calloc(1, GMEM_PAGE) };
-	if (!r->ram || !r->rom)
-		return -ENOMEM;
+	*r = (struct rig){ .d = d, .ram_fd = memfd_create("rig", MFD_CLOEXEC) };
+	if (r->ram_fd < 0 || ftruncate(r->ram_fd, RIG_RAM + GMEM_PAGE) < 0)
+		return -errno;
+	r->ram = map_guarded(r->ram_fd, 0, RIG_RAM);
+	r->rom = map_guarded(r->ram_fd, RIG_RAM, GMEM_PAGE);
 	n = gmem_add(&r->mem, gpa(RIG_BASE), r->ram, RIG_RAM, true);
 	if (n == 0)
 		n = gmem_add(&r->mem, gpa(RIG_ROM), r->rom, GMEM_PAGE, false);
@@ -46,8 +66,9 @@ void rig_fini(struct rig *r)
 {
 	vdev_fini(r->d);
 	loop_fini(&r->loop);
-	free(r->ram);
-	free(r->rom);
+	unmap_guarded(r->ram, RIG_RAM);
+	unmap_guarded(r->rom, GMEM_PAGE);
+	(void)close(take_fd(&r->ram_fd));
 }
 
 bool rig_negotiate(struct rig *r, uint64_t wanted)

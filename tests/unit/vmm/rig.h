@@ -17,7 +17,9 @@ struct rig {
 	struct vdev *d;
 	struct loop loop;
 	struct gmem mem;
-	uint8_t *ram, *rom;
+	uint8_t *ram, *rom; /* shared mappings of ram_fd; unmapped pages around each: one byte too far is a
+			       crash, in every build */
+	int ram_fd;         /* memfd: RIG_RAM bytes, then the read-only page */
 	struct vqdrv q[VDEV_QUEUES_MAX];
 	uint64_t data;                  /* the first guest address that the rings left free */
 	unsigned irqs[VDEV_QUEUES_MAX]; /* interrupts of each queue */

@@ -197,6 +197,52 @@ static void test_serve(void **state)
 	assert_int_equal(toy.st.served, 0);
 }
 
+/* Whoever pops until there is nothing is kicked for the next chain: without a kick the driver would wait. */
+static void test_kicks(void **state)
+{
+	(void)state;
+	rig_up(&rig, 16);
+	assert_int_equal(*vqdrv_avail_event(&rig.q[0]), 0);
+	for (unsigned i = 1; i < 40; i++) {
+		offer(0);
+		rig_serve(&rig);
+		assert_int_equal(*vqdrv_avail_event(&rig.q[0]), i);
+	}
+}
+
+/* A turn has a budget; what is left is served in the next one, without a kick. */
+static unsigned serve_cost;
+
+static unsigned serve_one(struct vdev *d, unsigned q, struct vq_chain *c, uint32_t *ret_len)
+{
+	toy.st.served++;
+	*ret_len = 1;
+	return serve_cost;
+}
+
+static void test_budget(void **state)
+{
+	uint32_t id, len;
+
+	(void)state;
+	rig_up(&rig, 16);
+	for (unsigned i = 0; i < 3; i++)
+		offer(0);
+	vdev_lock(&toy.d);
+	serve_cost = 0; /* not now: stays in the ring */
+	vdev_serve(&toy.d, 0, serve_one);
+	assert_int_equal(toy.st.served, 1);
+	assert_false(vqdrv_used(&rig.q[0], &id, &len));
+	serve_cost = VDEV_BUDGET;
+	vdev_serve(&toy.d, 0, serve_one);
+	vdev_unlock(&toy.d);
+	assert_int_equal(toy.st.served, 2);
+	assert_true(vqdrv_used(&rig.q[0], &id, &len) && len == 1);
+	assert_false(vqdrv_used(&rig.q[0], &id, &len));
+	rig_turn(&rig); /* toy's own kick takes the rest */
+	assert_int_equal(toy.st.served, 4);
+}
+
 static void test_break(void **state)
 {
 	(void)state;
@@ -308,6 +354,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(test_negotiation), T(test_queue_registers), T(test_serve),    T(test_break),
 		T(test_bad_start),   T(test_config),          T(test_snapshot), T(test_config_changed),
+		T(test_kicks),       T(test_budget),
 	};
 	return cmocka_run_group_tests_name("vmm/virtio", tests, NULL, NULL);
 }
