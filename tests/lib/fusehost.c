@@ -1,0 +1,75 @@
+/* fusehost.c - mounts a directory through src/fs and the host's own FUSE client, for tests: a kernel that is
+ * known to be a real client, and no virtual machine.
+ *
+ *     fusehost DIR MOUNTPOINT [MAX_FDS [MAX_INODES]]
+ *
+ * Serves until it is unmounted. Prints "up" when it serves and the counts of fs_count() at the end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/str.h"
+#include "fs/fs.h"
+
+static int fail(const char *what)
+{
+	perror(what);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	static _Alignas(8) char req[FS_REQ_MAX], reply[FS_REPLY_MAX];
+	struct fs_conf conf = { .max_fds = 1000, .max_inodes = 1u << 20, .timeout_ms = 1000 };
+	scoped_free char *data = NULL;
+	struct fs_counts counts = { 0 };
+	struct err e = { 0 };
+	struct fs *fs;
+	uint64_t v = 0;
+	int dev;
+
+	if (argc < 3)
+		return 2;
+	for (int i = 3; i < argc && i < 5; i++) {
+		if (num_parse_u64_max(argv[i], 1u << 30, &v) < 0)
+			return 2;
+		*(i == 3 ? &conf.max_fds : &conf.max_inodes) = (unsigned)v;
+	}
+	conf.root = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	conf.fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (conf.root < 0 || conf.fds < 0 || dev < 0)
+		return fail(argv[1]);
+	data = str_fmt("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", dev);
+	if (mount("fusehost", argv[2], "fuse", 0, data) < 0)
+		return fail(argv[2]);
+	if (fs_new(&conf, &fs, &e) < 0) {
+		(void)fprintf(stderr, "%s\n", e.msg);
+		return 1;
+	}
+	(void)puts("up");
+	(void)fflush(stdout);
+	for (;;) {
+		ssize_t n = read(dev, req, sizeof req);
+		size_t len;
+
+		if (n < 0 && (errno == EINTR || errno == ENOENT))
+			continue;
+		if (n < 0)
+			break; /* ENODEV: unmounted */
+		counts = fs_count(fs).inodes > counts.inodes ? fs_count(fs) : counts;
+		len = fs_handle(fs, req, (size_t)n, reply, sizeof reply);
+		if (len > 0 && write(dev, reply, len) < 0 && errno != ENOENT)
+			return fail("reply");
+	}
+	(void)printf("most inodes %u\n", counts.inodes);
+	counts = fs_count(fs);
+	(void)printf("inodes %u handles %u fds %u\n", counts.inodes, counts.handles, counts.fds);
+	fs_free(fs);
+	return 0;
+}
