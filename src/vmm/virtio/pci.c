@@ -416,7 +416,7 @@ static void config_write(struct pci_fn *f, uint32_t off, uint32_t n, uint32_t va
 {
 	uint32_t at, len, flags = CAP_MSIX + PCI_MSIX_FLAGS;
 
-	if (off >= flags && n <= flags + 2 - off) {
+	if (off >= flags && off < flags + 2 && n <= flags + 2 - off) {
 		msix_control(vpci_of(f), off, n, value);
 	} else if (off >= WINDOW_OFF && off < WINDOW) {
 		memcpy(f->config + off, &value, n);

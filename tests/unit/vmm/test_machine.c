@@ -1,0 +1,264 @@
+/* test_machine.c - the whole machine on a hypervisor that plays a script: ports, power, pausing, ends. */
+#include "unit.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/io.h"
+#include "hv_fake.h"
+#include "vmm/layout.h"
+#include "vmm/machine.h"
+
+static struct hv_fake fake;
+static struct machine m;
+
+/* A kernel of a few bytes. */
+static int kernel_fd(void)
+{
+	struct {
+		Elf64_Ehdr h;
+		Elf64_Phdr ph;
+	} f = { .h = { .e_type = ET_EXEC,
+		       .e_machine = EM_X86_64,
+		       .e_entry = 0x100000,
+		       .e_phoff = sizeof(Elf64_Ehdr),
+		       .e_phentsize = sizeof(Elf64_Phdr),
+		       .e_phnum = 1 },
+		.ph = { .p_type = PT_LOAD, .p_paddr = 0x100000, .p_filesz = 64, .p_memsz = 64 } };
+
+	memcpy(f.h.e_ident, ELFMAG, SELFMAG);
+	f.h.e_ident[EI_CLASS] = ELFCLASS64;
+	return io_memfd("kernel", &f, sizeof f);
+}
+
+static struct vmm_cfg config(void)
+{
+	return (struct vmm_cfg){ .kvm_fd = -1,
+				 .kernel_fd = kernel_fd(),
+				 .initrd_fd = -1,
+				 .serial_fd = -1,
+				 .memory = 32 * LAYOUT_MIB,
+				 .cpus = 2,
+				 .cmdline = "quiet",
+				 .has_console = true,
+				 .console = {
+					 .in_fd = -1, .out_fd = -1, .port_in_fd = -1, .port_out_fd = -1 } };
+}
+
+static int setup(void **state)
+{
+	struct vmm_cfg cfg = config();
+
+	(void)state;
+	hv_fake_init(&fake);
+	return machine_build(&m, &fake.hv, &cfg, NULL);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	machine_fini(&m);
+	assert_true(fake.closed);
+	return 0;
+}
+
+/* Runs vCPU 0 through these exits. */
+static void play(struct fake_exit *x, unsigned n)
+{
+	fake.script = x;
+	fake.n_script = n;
+	assert_int_equal(machine_run(&m, NULL), 0);
+}
+
+static void test_power_off(void **state)
+{
+	struct fake_exit x[] = {
+		{ HV_EXIT_PIO, 0x80, 0, 0, 1, false },        /* nobody there: ones */
+		{ HV_EXIT_PIO, 0x3F8 + 5, 0, 0, 1, false },   /* no UART */
+		{ HV_EXIT_PIO, 0x64, 1, 1, 1, false },        /* an idle keyboard controller */
+		{ HV_EXIT_PIO, 0xCF8, 1u << 31, 0, 4, true }, /* the bridge's ids */
+		{ HV_EXIT_PIO, 0xCFC, 0, 0, 4, false },
+		{ HV_EXIT_MMIO, 0x90000000, 0, 0, 8, false }, /* a hole */
+		{ HV_EXIT_MMIO, 0x90000000, 1, 0, 8, true },
+		{ HV_EXIT_MMIO, LAYOUT_BAR32 + LAYOUT_BAR_SIZE + 0x12, 0, 0, 2,
+		  false }, /* number of queues */
+		{ HV_EXIT_INTR, 0, 0, 0, 0, false },
+		{ HV_EXIT_PIO, 0x64, 0x20, 0, 1, true },
+		{ HV_EXIT_PIO, 0x600, 0x14, 0, 1, true }, /* S5 without the enable bit */
+		{ HV_EXIT_PIO, 0x600, 0x24, 0, 1, true }, /* another state */
+		{ HV_EXIT_PIO, 0x600, 0x34, 0, 1, true },
+	};
+
+	(void)state;
+	play(x, ARRAY_LEN(x));
+	assert_int_equal(m.end, END_POWEROFF);
+	assert_int_equal(fake.at, ARRAY_LEN(x));
+	assert_int_equal(x[0].got, 0xFF);
+	assert_int_equal(x[1].got, 0xFF);
+	assert_int_equal(x[2].got, 0);
+	assert_int_equal(x[4].got, 0x0D578086);
+	assert_true(x[5].got == UINT64_MAX);
+	assert_int_equal(x[7].got, 2);
+}
+
+static void end_by(struct fake_exit x, enum machine_end how)
+{
+	play(&x, 1);
+	assert_int_equal(m.end, how);
+}
+
+static void test_reset(void **state)
+{
+	(void)state;
+	end_by((struct fake_exit){ HV_EXIT_PIO, 0xCF9, 6, 0, 1, true }, END_RESET);
+}
+
+static void test_kbd_reset(void **state)
+{
+	(void)state;
+	end_by((struct fake_exit){ HV_EXIT_PIO, 0x64, 0xFE, 0, 1, true }, END_RESET);
+}
+
+static void test_triple_fault(void **state)
+{
+	(void)state;
+	end_by((struct fake_exit){ HV_EXIT_RESET, 0, 0, 0, 0, false }, END_RESET);
+}
+
+static void test_crash(void **state)
+{
+	(void)state;
+	end_by((struct fake_exit){ HV_EXIT_CRASH, 0, 0, 0, 0, false }, END_CRASH);
+	assert_string_equal(m.end_reason, "scripted");
+}
+
+static void test_start(void **state)
+{
+	(void)state;
+	assert_int_equal(fake.n_vcpus, 2);
+	assert_int_equal(fake.n_mem, 1);
+	assert_int_equal(fake.mem[0].len, 32 * LAYOUT_MIB);
+	assert_int_equal(fake.cpu.regs.rip, 0x100000);
+	assert_int_equal(fake.n_events, 1);
+}
+
+/* A repeated port instruction touches what it was given, no more. */
+static void test_repeated(void **state)
+{
+	uint8_t buf[8] = { 0 };
+	struct hv_exit x = { .kind = HV_EXIT_PIO, .addr = 0x80, .data = buf, .size = 2, .count = 3 };
+
+	(void)state;
+	machine_exit(&m, &x);
+	assert_memory_equal(buf, "\xFF\xFF\xFF\xFF\xFF\xFF\0\0", 8);
+}
+
+static void *pauser(void *arg)
+{
+	(void)arg;
+	machine_pause(&m);
+	assert_int_equal(m.n_parked, 2);
+	machine_resume(&m);
+	machine_pause(&m);
+	machine_stop(&m, END_STOPPED, "test", 7);
+	machine_pause(&m); /* an ended machine: does not wait */
+	return NULL;
+}
+
+static void test_pause(void **state)
+{
+	pthread_t t;
+
+	(void)state;
+	assert_int_equal(pthread_create(&t, NULL, pauser, NULL), 0);
+	play(NULL, 0);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(m.end, END_STOPPED);
+	assert_int_equal(m.end_code, 7);
+}
+
+static void test_uart(void **state)
+{
+	struct vmm_cfg cfg = config();
+	struct fake_exit x[] = {
+		{ HV_EXIT_PIO, 0x3FB, 0x80, 0, 1, true }, /* divisor: its bytes are not sent */
+		{ HV_EXIT_PIO, 0x3F8, 'x', 0, 1, true },
+		{ HV_EXIT_PIO, 0x3FB, 0x03, 0, 1, true },
+		{ HV_EXIT_PIO, 0x3F8, 'h', 0, 1, true },
+		{ HV_EXIT_PIO, 0x3F8, 0x6969, 0, 2, true }, /* a byte wide */
+		{ HV_EXIT_PIO, 0x3FD, 0, 0, 1, false },
+		{ HV_EXIT_PIO, 0x3F8, 'i', 0, 1, true },
+		{ HV_EXIT_PIO, 0x600, 0x34, 0, 1, true },
+	};
+	int pair[2];
+	char text[8];
+
+	(void)state;
+	hv_fake_init(&fake);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	cfg.serial_fd = pair[0];
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	play(x, ARRAY_LEN(x));
+	assert_int_equal(read(pair[1], text, sizeof text), 2);
+	assert_memory_equal(text, "hi", 2);
+	assert_int_equal(x[5].got, 0x60);
+	machine_fini(&m);
+	(void)close(pair[1]);
+}
+
+static void refuse(struct vmm_cfg cfg, int code, int fail_mem)
+{
+	struct err e = { 0 };
+
+	hv_fake_init(&fake);
+	fake.fail_mem = fail_mem;
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, &e), code);
+	assert_true(e.msg[0] && fake.closed);
+}
+
+static void test_refused(void **state)
+{
+	struct vmm_cfg cfg = config();
+
+	(void)state;
+	cfg.memory = 31 * LAYOUT_MIB;
+	refuse(cfg, -EINVAL, 0);
+	cfg = config();
+	cfg.memory += 4096;
+	refuse(cfg, -EINVAL, 0);
+	cfg = config();
+	cfg.memory = 1ull << 60;
+	refuse(cfg, -EINVAL, 0);
+	cfg = config();
+	cfg.cpus = 0;
+	refuse(cfg, -EINVAL, 0);
+	cfg = config();
+	cfg.cpus = 65;
+	refuse(cfg, -EINVAL, 0);
+	refuse(config(), -ENOSPC, -ENOSPC);
+	cfg = config();
+	(void)close(cfg.kernel_fd);
+	cfg.kernel_fd = io_memfd("kernel", "no", 2);
+	refuse(cfg, -ENOEXEC, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+		T(test_power_off),
+		T(test_reset),
+		T(test_kbd_reset),
+		T(test_triple_fault),
+		T(test_crash),
+		T(test_start),
+		T(test_repeated),
+		T(test_pause),
+		cmocka_unit_test(test_uart),
+		cmocka_unit_test(test_refused),
+	};
+	return cmocka_run_group_tests_name("vmm/machine", tests, NULL, NULL);
+}
