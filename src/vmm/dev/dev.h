@@ -22,4 +22,80 @@ int must_check console_new(const struct console_cfg *cfg, struct vdev **ret, str
 /* rng.c: random numbers of the host. */
 int must_check rng_new(struct vdev **ret, struct err *e);
 
+/* pmem.c: a file as guest memory. */
+#define PMEM_ALIGN (2ull << 20)
+enum pmem_mode {
+	PMEM_READ_ONLY_N, /* the file's pages, shared by all VMs; nobody writes */
+	PMEM_PRIVATE_N,   /* what the guest writes is its own and lost with it */
+	PMEM_SHARED_N,    /* what the guest writes is in the file, and on disk after a flush */
+};
+struct pmem_cfg {
+	unsigned index; /* pmem0, pmem1...: for messages */
+	int fd; /* a file or block device, open for what the mode needs; -1: a placeholder, zeros until
+		   pmem_back() */
+	uint64_t start; /* guest-physical address: a multiple of PMEM_ALIGN (layout.h says where) */
+	uint64_t size;  /* what the guest is told: a multiple of PMEM_ALIGN, or 0 = the file's, rounded up. A
+			   template fixes it; a clone's file may be smaller, the rest is zeros */
+	enum pmem_mode mode;
+};
+int must_check pmem_new(const struct pmem_cfg *cfg, struct vdev **ret, struct err *e);
+/* The memory slot the machine makes for it, and adds to its gmem, before attach. The mapping is the device's.
+ */
+struct pmem_memory {
+	gpa_t start;
+	void *host; /* aligned to PMEM_ALIGN */
+	uint64_t len;
+	bool writable;
+};
+void pmem_memory(struct vdev *d, struct pmem_memory *ret);
+/* Puts a file behind a placeholder, also under a running guest, which must not have read it before: the same
+ * slot, other pages. Takes the fd on success. -EBUSY: it has one; -EFBIG: larger than the device. */
+int must_check pmem_back(struct vdev *d, int fd, struct err *e);
+
+/* blk.c: a raw disk image or block device. */
+struct blk_cfg {
+	unsigned index; /* blk0, blk1...: for messages */
+	int fd; /* open for what is asked of it, without O_DIRECT; a rest below 512 bytes is not seen */
+	bool read_only;
+	unsigned n_queues; /* 1..8; all are served by the loop thread */
+	const char
+		*serial; /* up to 20 bytes: what the guest finds in /dev/disk/by-id (borrowed during new) */
+};
+int must_check blk_new(const struct blk_cfg *cfg, struct vdev **ret, struct err *e);
+
+/* net.c: a network interface. */
+struct net_cfg {
+	unsigned index; /* net0, net1...: for messages */
+	int fd; /* non-blocking: a tap (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR), or a socket that keeps the bounds
+		   of packets, each with a virtio-net header of 12 bytes and without offloads */
+	uint8_t mac[6];
+	unsigned mtu; /* told to the guest; 0 = it decides */
+};
+int must_check net_new(const struct net_cfg *cfg, struct vdev **ret, struct err *e);
+/* Plugs the cable in or out: the guest is told, and what it sends meanwhile is lost. Loop thread. */
+void net_set_link(struct vdev *d, bool up);
+
+/* balloon.c: memory the guest gives back. */
+struct balloon_cfg {
+	uint64_t ram_end;   /* the guest-physical end of RAM; what lies above (pmem) is not the balloon's */
+	uint32_t ram_pages; /* RAM in pages of 4 KiB: the largest target */
+	bool shared; /* RAM is a shared mapping of a memfd: dropped pages are punched out of it. Else (a
+			clone's private mapping) only our copies are dropped */
+};
+#define BALLOON_STATS_N 10 /* VIRTIO_BALLOON_S_*: what the values mean */
+struct balloon_stats {
+	uint32_t valid; /* bit n: value[n] was told */
+	uint32_t count; /* rises with each answer */
+	uint64_t value[BALLOON_STATS_N];
+};
+int must_check balloon_new(const struct balloon_cfg *cfg, struct vdev **ret, struct err *e);
+/* Asks the guest to give up so many pages of 4 KiB in all. -ERANGE: more than it has. */
+int must_check balloon_set_target(struct vdev *d, uint32_t pages);
+/* What the guest says it gave up: a claim. */
+uint32_t balloon_actual(struct vdev *d);
+/* Asks the guest for new statistics; false if it was asked and has not answered. The answer raises count. */
+bool balloon_ask_stats(struct vdev *d);
+/* The last answer. */
+void balloon_stats(struct vdev *d, struct balloon_stats *ret);
+
 #endif
