@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "agent/early.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -181,6 +182,9 @@ int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, str
 	r = cg < 0 ? -errno : cg2_enable(cg, CONTROLLERS);
 	if (r < 0)
 		return err_set(e, r, "cgroups of the guest: %m");
+	r = early_run(EARLY_LIST, "/proc/sys", e);
+	if (r < 0)
+		return r;
 	times->settings = boot_now_ns();
 	*ret_cgroup = take_fd(&cg);
 	return 0;

@@ -18,11 +18,18 @@
 enum { EXIT_USAGE = 1, EXIT_FAILED = 2 };
 
 struct args {
+	struct strv bundles;
 	struct os_opts os;
 	struct kbuild_opts kernel;
 	bool json, quiet;
 	const char *dir; /* of verify and ls */
 };
+
+static void args_fini(struct args *a)
+{
+	strv_fini(&a->bundles);
+}
+#define scoped_args __attribute__((cleanup(args_fini))) struct args
 
 struct command {
 	const char *name;
@@ -36,6 +43,7 @@ enum opt_id {
 	OPT_VMLINUZ,
 	OPT_MODULES,
 	OPT_KERNEL,
+	OPT_BUNDLE,
 	OPT_AGENT,
 	OPT_OUT,
 	OPT_CACHE,
@@ -52,6 +60,7 @@ static const struct option options[] = {
 	{ "kernel", required_argument, NULL, OPT_KERNEL },
 	{ "vmlinuz", required_argument, NULL, OPT_VMLINUZ },
 	{ "modules", required_argument, NULL, OPT_MODULES },
+	{ "bundle", required_argument, NULL, OPT_BUNDLE },
 	{ "agent", required_argument, NULL, OPT_AGENT },
 	{ "out", required_argument, NULL, OPT_OUT },
 	{ "cache", required_argument, NULL, OPT_CACHE },
@@ -78,6 +87,7 @@ static const char help_options[] =
 	"  --vmlinuz F --modules D a kernel file and its /lib/modules/RELEASE directory\n"
 	"                          (stock is the newest installed generic kernel, else what\n"
 	"                          " KERNEL_PACKAGE " stands for, downloaded but not installed)\n"
+	"  --bundle DIR            adds what this bundle holds; may be given several times\n"
 	"  --agent F               the program that becomes /init (default: cor-agent beside\n"
 	"                          this program, else %s/cor-agent)\n"
 	"\n"
@@ -194,6 +204,13 @@ static int print_json(const char *dir, const struct manifest *m, const bool *cha
 		json_add_string(&s, part.p[0]);
 		str_addf(&s, ",\"boot\":%s}", str_eq(part.p[1], "boot") ? "true" : "false");
 	}
+	str_add(&s, "],\"bundles\":[");
+	for (size_t i = 0; i < m->bundles.n; i++) {
+		scoped_free char *name = strndup(m->bundles.p[i], strcspn(m->bundles.p[i], " "));
+
+		str_add(&s, i ? "," : "");
+		json_add_string(&s, name ? name : "");
+	}
 	str_add(&s, "]}\n");
 	if (str_check(&s) < 0)
 		return err_set(e, -ENOMEM, "%m");
@@ -212,10 +229,11 @@ static int cmd_os(const struct args *a, const struct image_env *env, struct err 
 	bool changed;
 	int r;
 
-	if (!agent || !cache)
+	if (!agent || !cache || strv_check(&a->bundles) < 0)
 		return err_set(e, -ENOMEM, "%m");
 	o.agent = o.agent ? o.agent : agent;
 	o.out = o.out ? o.out : env->osdir;
+	o.bundles = &a->bundles;
 	o.kernel.cache = o.kernel.cache ? o.kernel.cache : cache;
 	o.kernel.root = "";
 	ui_init(&ui, a->quiet);
@@ -326,6 +344,8 @@ static int cmd_ls(const struct args *a, const struct image_env *env, struct err 
 		printf("module     %.*s%s\n", (int)strcspn(s, " "), s,
 		       when && str_starts(when + 1, "boot") ? " (loaded at boot)" : "");
 	}
+	for (size_t i = 0; i < m.bundles.n; i++)
+		printf("bundle     %.*s\n", (int)strcspn(m.bundles.p[i], " "), m.bundles.p[i]);
 	return 0;
 }
 
@@ -369,6 +389,9 @@ static int parse(int argc, char **argv, const struct image_env *env, struct args
 		switch (opt) {
 		case OPT_FORCE:
 			a->os.force = true;
+			break;
+		case OPT_BUNDLE:
+			strv_add(&a->bundles, optarg);
 			break;
 		case OPT_CONFIG_ONLY:
 			a->kernel.config_only = true;
@@ -420,7 +443,7 @@ static int usage(const char *problem, const char *what)
 int image_cli(int argc, char **argv, const struct image_env *env)
 {
 	const struct command *c;
-	struct args a = { 0 };
+	scoped_args a = { 0 };
 	struct err e = { 0 };
 	int r;
 

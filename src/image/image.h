@@ -7,6 +7,7 @@
  *   kbuild.c    builds a kernel from source; kconfig.c its configuration; fetch.c packages of apt
  *   modules.c   which modules, in which order
  *   bzimage.c   the ELF kernel inside a bzImage; elf.c checks of kernel and modules
+ *   bundle.c    what a user adds
  *   cpio.c      the initramfs; manifest.c the text beside it; child.c runs xz, apt-get ...
  */
 #ifndef IMAGE_IMAGE_H

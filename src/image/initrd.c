@@ -66,9 +66,10 @@ static int ondemand_list(const struct modset *s, struct str *to)
 	return str_check(to);
 }
 
-int os_initrd(const struct modset *set, const void *agent, size_t agent_len, struct str *to, struct err *e)
+int os_initrd(const struct modset *set, const void *agent, size_t agent_len, const struct bundles *b,
+	      struct str *to, struct err *e)
 {
-	scoped_str load = { 0 }, ondemand = { 0 };
+	scoped_str load = { 0 }, ondemand = { 0 }, early = { 0 };
 	scoped_cpio c = { 0 };
 	int r;
 
@@ -92,5 +93,6 @@ int os_initrd(const struct modset *set, const void *agent, size_t agent_len, str
 			return err_set(e, -ENOMEM, "initrd: %m");
 		cpio_file(&c, path, 0644, set->p[i].data, set->p[i].len);
 	}
-	return cpio_write(&c, to, e);
+	r = bundles_put(b, &early, &c, e);
+	return r < 0 ? r : cpio_write(&c, to, e);
 }

@@ -138,8 +138,13 @@ static int move_file(const char *from, const char *to, const char *rel, struct e
 	return rename(a, b) < 0 ? err_set(e, -errno, "rename %s to %s: %m", a, b) : 0;
 }
 
+static const struct module_want *wants_of(const struct kernel_opts *o)
+{
+	return o->wants ? o->wants : module_table;
+}
+
 /* Keeps of an unpacked package what a build reads: a few MB of 400. */
-static int keep_needed(const char *all, const char *slim, struct err *e)
+static int keep_needed(const struct kernel_opts *o, const char *all, const char *slim, struct err *e)
 {
 	static const char *const indexes[] = { "modules.order", "modules.builtin" };
 	scoped_kernel k = { 0 };
@@ -154,7 +159,7 @@ static int keep_needed(const char *all, const char *slim, struct err *e)
 	fd = open(k.modules, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %m", k.modules);
-	r = modset_load(&set, fd, k.release, module_table, e);
+	r = modset_load(&set, fd, k.release, wants_of(o), e);
 	if (r == 0)
 		r = move_file(all, slim, k.vmlinuz + strlen(all) + 1, e);
 	rel = k.modules + strlen(all) + 1;
@@ -168,10 +173,10 @@ static int keep_needed(const char *all, const char *slim, struct err *e)
 }
 
 /* Unpacks a .deb to CACHE/name. */
-static int unpack(const char *deb, const char *cache, int cache_fd, const char *name, struct err *e)
+static int unpack(const struct kernel_opts *o, const char *deb, int cache_fd, const char *name, struct err *e)
 {
-	scoped_free char *all = str_fmt("%s/tmp.all", cache);
-	scoped_free char *slim = str_fmt("%s/tmp.slim", cache);
+	scoped_free char *all = str_fmt("%s/tmp.all", o->cache);
+	scoped_free char *slim = str_fmt("%s/tmp.slim", o->cache);
 	const char *const argv[] = { "dpkg-deb", "-x", deb, all, NULL };
 	const struct child c = { .argv = argv, .in_fd = -1, .out_fd = -1 };
 	int r;
@@ -181,18 +186,18 @@ static int unpack(const char *deb, const char *cache, int cache_fd, const char *
 	r = io_mkdirs(slim, 0755);
 	r = r < 0 ? err_set(e, r, "%s: %m", slim) : child_run(&c, e);
 	if (r == 0)
-		r = keep_needed(all, slim, e);
+		r = keep_needed(o, all, slim, e);
 	if (r == 0 && renameat(cache_fd, "tmp.slim", cache_fd, name) < 0)
-		r = err_set(e, -errno, "%s/%s: %m", cache, name);
+		r = err_set(e, -errno, "%s/%s: %m", o->cache, name);
 	if (io_remove_tree_at(cache_fd, "tmp.all") < 0 || io_remove_tree_at(cache_fd, "tmp.slim") < 0)
-		return r < 0 ? r : err_set(e, -EIO, "%s: can't remove temporary files", cache);
+		return r < 0 ? r : err_set(e, -EIO, "%s: can't remove temporary files", o->cache);
 	return r < 0 ? err_wrap(e, "%s", deb) : 0;
 }
 
 /* The unpacked form of a .deb, from the cache if it is there. The name holds what identifies the
  * file and which modules were kept. */
-static int from_deb(const char *deb, const char *cache, int cache_fd, struct ui *ui, struct kernel *ret,
-		    struct err *e)
+static int from_deb(const struct kernel_opts *o, const char *deb, int cache_fd, struct ui *ui,
+		    struct kernel *ret, struct err *e)
 {
 	scoped_free char *name = NULL, *id = NULL, *root = NULL;
 	const char *base = strrchr(deb, '/');
@@ -203,7 +208,7 @@ static int from_deb(const char *deb, const char *cache, int cache_fd, struct ui 
 	base = base ? base + 1 : deb;
 	if (stat(deb, &st) < 0)
 		return err_set(e, -errno, "--kernel-package %s: %m", deb);
-	r = module_wants_digest(module_table, wants, e);
+	r = module_wants_digest(wants_of(o), wants, e);
 	if (r < 0)
 		return r;
 	id = str_fmt("%s %lld %lld.%09ld %s", base, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
@@ -212,12 +217,12 @@ static int from_deb(const char *deb, const char *cache, int cache_fd, struct ui 
 		return err_set(e, -ENOMEM, "%m");
 	sha256_hex(id, strlen(id), key);
 	name = str_fmt("%.*s.%.16s", (int)(strlen(base) - (str_ends(base, ".deb") ? 4 : 0)), base, key);
-	root = name ? str_fmt("%s/%s", cache, name) : NULL;
+	root = name ? str_fmt("%s/%s", o->cache, name) : NULL;
 	if (!root)
 		return err_set(e, -ENOMEM, "%m");
 	if (access(root, F_OK) < 0) {
 		ui_step(ui, "unpack", "%s (%.1f MB)", base, (double)st.st_size / 1e6);
-		r = unpack(deb, cache, cache_fd, name, e);
+		r = unpack(o, deb, cache_fd, name, e);
 		if (r < 0)
 			return r;
 		ui_done(ui);
@@ -237,20 +242,20 @@ static bool is_generic_deb(const char *file)
 	return str_starts(file, "linux-image-") && flavour && kernel_is_generic(flavour);
 }
 
-static int from_apt(const char *name, const char *cache, int cache_fd, struct ui *ui, struct kernel *ret,
-		    struct err *e)
+static int from_apt(const struct kernel_opts *o, const char *name, int cache_fd, struct ui *ui,
+		    struct kernel *ret, struct err *e)
 {
 	const bool any = str_eq(name, KERNEL_PACKAGE);
 	scoped_free char *file = NULL, *deb = NULL;
 	int r;
 
-	r = fetch_package(name, any ? is_generic_deb : NULL, cache, cache_fd, ui, &file, e);
+	r = fetch_package(name, any ? is_generic_deb : NULL, o->cache, cache_fd, ui, &file, e);
 	if (r < 0)
 		return r;
-	deb = str_fmt("%s/%s", cache, file);
+	deb = str_fmt("%s/%s", o->cache, file);
 	if (!deb)
 		return err_set(e, -ENOMEM, "%m");
-	return from_deb(deb, cache, cache_fd, ui, ret, e);
+	return from_deb(o, deb, cache_fd, ui, ret, e);
 }
 
 /* The newest kernel of the distribution. */
@@ -268,8 +273,8 @@ static int find_stock(const struct kernel_opts *o, struct ui *ui, struct kernel 
 	if (r < 0)
 		return r;
 	if (strchr(package, '/') || str_ends(package, ".deb"))
-		return from_deb(package, o->cache, cache_fd, ui, ret, e);
-	return from_apt(package, o->cache, cache_fd, ui, ret, e);
+		return from_deb(o, package, cache_fd, ui, ret, e);
+	return from_apt(o, package, cache_fd, ui, ret, e);
 }
 
 int kernel_find(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e)

@@ -4,6 +4,7 @@
 #define IMAGE_KERNEL_H
 
 #include "base/err.h"
+#include "image/modules.h"
 #include "image/ui.h"
 
 /* What the metapackage of Debian's generic kernel is called. */
@@ -17,8 +18,9 @@ struct kernel_opts {
 	const char *package; /* a .deb file (it has a '/' or ends in .deb) or a package's name; or NULL */
 	const char *vmlinuz; /* with modules: given files; or NULL */
 	const char *modules;
-	const char *cache; /* directory for downloads; made when needed */
-	const char *root;  /* where an installed kernel is looked for: "" = this machine */
+	const struct module_want *wants; /* what is kept of a package's modules; NULL = module_table */
+	const char *cache;               /* directory for downloads; made when needed */
+	const char *root;                /* where an installed kernel is looked for: "" = this machine */
 };
 
 /* Zero-initialise. */

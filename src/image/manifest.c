@@ -16,6 +16,7 @@ void manifest_fini(struct manifest *m)
 	free(m->release);
 	free(m->origin);
 	strv_fini(&m->modules);
+	strv_fini(&m->bundles);
 	*m = (struct manifest){ 0 };
 }
 
@@ -37,6 +38,8 @@ int manifest_format(const struct manifest *m, struct str *to, struct err *e)
 	put_file(to, "agent", &m->agent);
 	for (size_t i = 0; i < m->modules.n; i++)
 		str_addf(to, "module %s\n", m->modules.p[i]);
+	for (size_t i = 0; i < m->bundles.n; i++)
+		str_addf(to, "bundle %s\n", m->bundles.p[i]);
 	r = str_check(to);
 	return r < 0 ? err_set(e, r, "manifest: %m") : 0;
 }
@@ -69,6 +72,8 @@ static int take_file(const char *value, struct manifest_file *to)
 
 static int take_line(const char *key, const char *value, struct manifest *m)
 {
+	struct strv *list;
+
 	if (str_eq(key, "release"))
 		return take_text(value, &m->release);
 	if (str_eq(key, "origin"))
@@ -83,10 +88,11 @@ static int take_line(const char *key, const char *value, struct manifest *m)
 		return take_file(value, &m->initrd);
 	if (str_eq(key, "agent"))
 		return take_file(value, &m->agent);
-	if (!str_eq(key, "module"))
+	list = str_eq(key, "module") ? &m->modules : str_eq(key, "bundle") ? &m->bundles : NULL;
+	if (!list)
 		return -EBADMSG;
-	strv_add(&m->modules, value);
-	return strv_check(&m->modules);
+	strv_add(list, value);
+	return strv_check(list);
 }
 
 static int parse_lines(const struct strv *lines, struct manifest *m, struct err *e)

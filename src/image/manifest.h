@@ -26,6 +26,7 @@ struct manifest {
 	char vmlinuz[SHA256_HEX]; /* the kernel as it was packed */
 	struct manifest_file vmlinux, initrd, agent;
 	struct strv modules; /* "NAME boot|demand SHA256", in load order */
+	struct strv bundles; /* "NAME SHA256", in the order given */
 };
 
 void manifest_fini(struct manifest *m); /* idempotent */

@@ -24,6 +24,7 @@ static const char *const out_names[] = { OS_VMLINUX, OS_INITRD, MANIFEST_NAME, N
 struct inputs {
 	struct kernel kernel;
 	struct modset modules;
+	struct bundles bundles;
 	char *agent, *vmlinuz; /* owned */
 	size_t agent_len, vmlinuz_len;
 };
@@ -32,23 +33,21 @@ static void inputs_fini(struct inputs *in)
 {
 	kernel_fini(&in->kernel);
 	modset_fini(&in->modules);
+	bundles_fini(&in->bundles);
 	free(in->agent);
 	free(in->vmlinuz);
 }
 #define scoped_inputs __attribute__((cleanup(inputs_fini))) struct inputs
 
-static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in, struct err *e)
+static int read_kernel(const struct os_opts *o, struct ui *ui, struct inputs *in, struct err *e)
 {
+	const struct module_want *wants = bundles_wants(&in->bundles);
+	struct kernel_opts kernel = o->kernel;
 	scoped_fd dir = -1;
 	int r;
 
-	r = io_read_file_at(AT_FDCWD, o->agent, AGENT_MAX, &in->agent, &in->agent_len);
-	if (r < 0)
-		return err_set(e, r, "agent %s: %m", o->agent);
-	r = elf_take_program(in->agent, &in->agent_len, e);
-	if (r < 0)
-		return err_wrap(e, "agent %s", o->agent);
-	r = kernel_find(&o->kernel, ui, &in->kernel, e);
+	kernel.wants = wants;
+	r = kernel_find(&kernel, ui, &in->kernel, e);
 	if (r < 0)
 		return r;
 	r = io_read_file_at(AT_FDCWD, in->kernel.vmlinuz, VMLINUZ_MAX, &in->vmlinuz, &in->vmlinuz_len);
@@ -57,8 +56,26 @@ static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in
 	dir = open(in->kernel.modules, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return err_set(e, -errno, "%s: %m", in->kernel.modules);
-	r = modset_load(&in->modules, dir, in->kernel.release, module_table, e);
+	r = modset_load(&in->modules, dir, in->kernel.release, wants, e);
 	return r < 0 ? err_wrap(e, "%s", in->kernel.modules) : 0;
+}
+
+static int read_inputs(const struct os_opts *o, struct ui *ui, struct inputs *in, struct err *e)
+{
+	int r;
+
+	r = io_read_file_at(AT_FDCWD, o->agent, AGENT_MAX, &in->agent, &in->agent_len);
+	if (r < 0)
+		return err_set(e, r, "agent %s: %m", o->agent);
+	r = elf_take_program(in->agent, &in->agent_len, e);
+	if (r < 0)
+		return err_wrap(e, "agent %s", o->agent);
+	for (size_t i = 0; o->bundles && i < o->bundles->n; i++) {
+		r = bundles_add(&in->bundles, o->bundles->p[i], e);
+		if (r < 0)
+			return r;
+	}
+	return read_kernel(o, ui, in, e);
 }
 
 /* All of the manifest that is known before anything is written. */
@@ -80,9 +97,15 @@ static int describe(const struct inputs *in, struct manifest *m, struct err *e)
 		strv_addf(&m->modules, "%s %s %s", k->name, k->boot ? "boot" : "demand", k->digest);
 	}
 	r = strv_check(&m->modules);
+	for (size_t i = 0; i < in->bundles.ids.n; i++)
+		strv_add(&m->bundles, in->bundles.ids.p[i]);
+	if (r == 0)
+		r = strv_check(&m->bundles);
 	str_addf(&all, "%s\n%s\n%s\n", COR_VERSION, m->vmlinuz, m->agent.sha256);
 	for (size_t i = 0; i < m->modules.n; i++)
 		str_addf(&all, "%s\n", m->modules.p[i]);
+	for (size_t i = 0; i < m->bundles.n; i++)
+		str_addf(&all, "bundle %s\n", m->bundles.p[i]);
 	if (r == 0)
 		r = str_check(&all);
 	if (r < 0)
@@ -219,7 +242,7 @@ static int write_all(const struct outdir *out, const struct inputs *in, const st
 	if (r < 0)
 		return r;
 	ui_step(ui, "initrd", "agent (%zu KB) and %zu modules", in->agent_len / 1024, in->modules.n);
-	r = os_initrd(&in->modules, in->agent, in->agent_len, &initrd, e);
+	r = os_initrd(&in->modules, in->agent, in->agent_len, &in->bundles, &initrd, e);
 	if (r < 0)
 		return r;
 	m->initrd.size = initrd.len;

@@ -3,6 +3,7 @@
 #define IMAGE_OS_H
 
 #include "base/err.h"
+#include "image/bundle.h"
 #include "image/kernel.h"
 #include "image/manifest.h"
 #include "image/modules.h"
@@ -17,9 +18,10 @@
 
 struct os_opts {
 	struct kernel_opts kernel;
-	const char *agent; /* static x86-64 program that becomes /init */
-	const char *out;   /* directory: missing, empty or an earlier build */
-	bool force;        /* build even if nothing changed */
+	const char *agent;          /* static x86-64 program that becomes /init */
+	const char *out;            /* directory: missing, empty or an earlier build */
+	const struct strv *bundles; /* directories, in order; or NULL */
+	bool force;                 /* build even if nothing changed */
 };
 
 /* Builds into a directory beside `out` and swaps it in as a whole: `out` holds the old files or the new
@@ -30,8 +32,8 @@ int must_check os_build(const struct os_opts *o, struct ui *ui, struct manifest 
 /* Reads every file of a build again: sizes and digests of the manifest, kernel's form. */
 int must_check os_verify(const char *dir, struct manifest *ret, struct err *e);
 
-/* The initramfs of an agent and modules, as bytes. */
-int must_check os_initrd(const struct modset *set, const void *agent, size_t agent_len, struct str *to,
-			 struct err *e);
+/* The initramfs of an agent, modules and bundles, as bytes. */
+int must_check os_initrd(const struct modset *set, const void *agent, size_t agent_len,
+			 const struct bundles *b, struct str *to, struct err *e);
 
 #endif

@@ -17,7 +17,8 @@ static const char good[] = "cor-os 2\n"
 			   "initrd " HEX_B " 18446744073709551615\n"
 			   "agent " HEX_A " 0\n"
 			   "module virtio boot " HEX_A "\n"
-			   "module fuse demand " HEX_B "\n";
+			   "module fuse demand " HEX_B "\n"
+			   "bundle database " HEX_A "\n";
 
 static void test_round_trip(void **state)
 {
@@ -32,6 +33,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(m.vmlinux.size, 100);
 	assert_true(m.initrd.size == UINT64_MAX);
 	assert_int_equal(m.modules.n, 2);
+	assert_int_equal(m.bundles.n, 1);
 	assert_int_equal(manifest_format(&m, &out, NULL), 0);
 	assert_string_equal(out.p, good);
 }

@@ -12,6 +12,7 @@
 struct world {
 	char *dir; /* holds vmlinuz, modules/, agent, out */
 	char *vmlinuz, *modules, *agent, *out;
+	struct strv bundles;
 	struct ui ui;
 };
 
@@ -53,6 +54,7 @@ static int teardown(void **state)
 	free(w->modules);
 	free(w->agent);
 	free(w->out);
+	strv_fini(&w->bundles);
 	free(w);
 	return 0;
 }
@@ -62,6 +64,7 @@ static int build(struct world *w, bool force, bool *changed, struct err *e)
 	const struct os_opts o = { .kernel = { .vmlinuz = w->vmlinuz, .modules = w->modules },
 				   .agent = w->agent,
 				   .out = w->out,
+				   .bundles = &w->bundles,
 				   .force = force };
 	scoped_manifest m = { 0 };
 
@@ -122,6 +125,48 @@ static void test_reproducible(void **state)
 	assert_int_equal(a.len, b.len);
 	assert_memory_equal(a.p, b.p, a.len);
 	assert_string_equal(ma.p, mb.p);
+}
+
+/* DIR/extra: a bundle with a file and a step. */
+static void use_bundle(struct world *w, const char *text)
+{
+	scoped_free char *dir = str_fmt("%s/extra", w->dir);
+	static const char lines[] =
+		"cor-bundle 1\nfile text /etc/extra\nsysctl a.b 1\nmodule virtiofs boot\n";
+
+	fix_write(dir, "bundle", lines, strlen(lines));
+	fix_write(dir, "text", text, strlen(text));
+	strv_fini(&w->bundles);
+	strv_add(&w->bundles, dir);
+}
+
+static void test_bundles(void **state)
+{
+	struct world *w = *state;
+	scoped_str a = { 0 }, b = { 0 }, ma = { 0 }, mb = { 0 };
+	scoped_manifest m = { 0 };
+
+	build_ok(w, false, true);
+	use_bundle(w, "words of a bundle");
+	build_ok(w, false, true); /* a new input */
+	build_ok(w, false, false);
+	fix_read(w->out, OS_INITRD, &a);
+	fix_read(w->out, MANIFEST_NAME, &ma);
+	assert_non_null(memmem(a.p, a.len, "words of a bundle", 17));
+	assert_non_null(memmem(a.p, a.len, "sysctl a/b 1\n", 13));
+	assert_non_null(memmem(a.p, a.len, "\n/lib/modules/virtiofs.ko\n", 26)); /* now at boot */
+	fix_rmdir(w->out);
+	build_ok(w, false, true);
+	fix_read(w->out, OS_INITRD, &b);
+	fix_read(w->out, MANIFEST_NAME, &mb);
+	assert_int_equal(a.len, b.len); /* equal inputs, equal bytes */
+	assert_memory_equal(a.p, b.p, a.len);
+	assert_string_equal(ma.p, mb.p);
+	assert_int_equal(os_verify(w->out, &m, NULL), 0);
+	assert_int_equal(m.bundles.n, 1);
+	assert_true(str_starts(m.bundles.p[0], "extra "));
+	use_bundle(w, "other words");
+	build_ok(w, false, true);
 }
 
 static ino_t inode(const struct world *w, const char *name)
@@ -259,6 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_build, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reproducible, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bundles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_only_what_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unpacks_to_more, setup, teardown),
