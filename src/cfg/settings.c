@@ -68,6 +68,9 @@ static const struct opt rows[] = {
 	  "trust domain: only VMs of one domain share memory pages, those of their template" },
 	{ "template.max_size", 0, OPT_SIZE, HOST, AT(template_max_size), 0, 16 * TIB, NULL, NULL,
 	  "disk space of a domain's templates; the longest unused are removed; 0 is no limit" },
+	{ "ksm.domain", 0, OPT_STR, HOST, AT(ksm_domain), 0, 0, NULL, "NAME",
+	  "VMs of this template.domain offer their memory to the host's KSM, which merges equal pages; "
+	  "by default none does" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,

@@ -96,6 +96,8 @@ static _Noreturn void run_child(const struct hv_child *c, char *const *env, int 
 		code = -errno;
 	if (code == 0) {
 		raise_nofile();
+		if (c->small_pages)
+			(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* a kernel without them has none */
 		execve(c->path, c->argv, env);
 		code = -errno;
 	}

@@ -5,6 +5,7 @@
 #ifndef HYPER_CHILD_H
 #define HYPER_CHILD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -17,6 +18,7 @@ struct hv_child {
 	const char *remedy; /* what to do if it is missing; for the error text */
 	char *const *argv;
 	const char *preload;   /* LD_PRELOAD of the child, NULL = none */
+	bool small_pages;      /* no transparent huge pages: less memory, more page faults */
 	int fds[HV_CHILD_FDS]; /* fds[i] becomes the child's fd i */
 	size_t n_fds;          /* at least 3 */
 };

@@ -19,6 +19,7 @@
 
 #define WHY_MAX         2048  /* unread words of QEMU that why() adds */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
+#define SETTLE_MS       4500  /* see settle() */
 
 struct qemu {
 	struct qmp qmp;
@@ -82,13 +83,39 @@ static int set_nonblocking(const struct hv *hv)
 	return 0;
 }
 
+static bool is_clone(const struct vmcfg *cfg)
+{
+	return cfg->template_dir && !cfg->template_make;
+}
+
+/* The memory as a descriptor: new for a template's maker; read-only for a clone, so that whatever QEMU
+ * believes to do with the file can't reach other clones. */
+static int open_memory(const struct vmcfg *cfg, int *ret, struct err *e)
+{
+	int flags = cfg->template_make ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY | O_NOFOLLOW;
+	scoped_free char *path = NULL;
+	scoped_fd fd = -1;
+
+	if (!cfg->template_dir || !cfg->hypervisor_preload)
+		return 0; /* anonymous, or opened by QEMU itself: qemu_args.c */
+	path = str_fmt("%s/" QEMU_MEMORY_FILE, cfg->template_dir);
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	fd = open(path, flags | O_CLOEXEC, 0600);
+	if (fd < 0 || (cfg->template_make && ftruncate(fd, (off_t)cfg->memory) < 0))
+		return err_set(e, -errno, "template %s: %m", path);
+	*ret = take_fd(&fd);
+	return 0;
+}
+
 static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], struct err *e)
 {
 	struct hv_child c = { .path = cfg->hypervisor_path,
 			      .remedy = "install QEMU (Debian: apt install qemu-system-x86), or set "
 					"qemu.path in cor.conf",
 			      .preload = cfg->hypervisor_preload,
-			      .n_fds = QEMU_FD_N };
+			      .small_pages = is_clone(cfg),
+			      .n_fds = theirs[QEMU_FD_MEMORY] < 0 ? QEMU_FD_MEMORY : QEMU_FD_N };
 	scoped_strv args = { 0 };
 	int r;
 
@@ -96,7 +123,7 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 	if (r < 0)
 		return r;
 	c.argv = args.p;
-	memcpy(c.fds, theirs, sizeof c.fds[0] * QEMU_FD_N);
+	memcpy(c.fds, theirs, sizeof c.fds[0] * c.n_fds);
 	return hv_child_start(&c, &hv->pid, &hv->pidfd, e);
 }
 
@@ -107,7 +134,7 @@ static int give_state(const struct qemu *q, const struct vmcfg *cfg, struct err 
 	scoped_fd fd = -1;
 	int r;
 
-	if (!cfg->template_dir || cfg->template_make)
+	if (!is_clone(cfg))
 		return 0;
 	path = str_fmt("%s/" QEMU_STATE_FILE, cfg->template_dir);
 	if (!path)
@@ -128,7 +155,7 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 	if (hv->priv)
 		return err_set(e, -EALREADY, "the hypervisor was started before");
 	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
-		theirs[i] = -1;
+		theirs[i] = -1; /* and stays so: the memory, if it has no file */
 	q = calloc(1, sizeof *q);
 	if (!q)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -139,6 +166,8 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 		r = set_nonblocking(hv);
 	if (r < 0)
 		(void)err_set(e, r, "channels to the hypervisor: %m");
+	if (r == 0)
+		r = open_memory(cfg, &theirs[QEMU_FD_MEMORY], e);
 	if (r == 0)
 		r = give_state(q, cfg, e);
 	if (r == 0)
@@ -199,6 +228,7 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.cmdline = words.p;
 	plain.template_dir = NULL;
 	plain.template_make = false;
+	plain.merge = false;
 	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
 		r = files[i] ? add_file(files[i], to, e) : 0;
 	if (r == 0)
@@ -230,6 +260,19 @@ static int write_state(struct qmp *q, int fd, struct err *e)
 	return 0;
 }
 
+/* What a guest does in its first seconds by itself, each clone would do again: it reports all free memory
+ * (from 2 s after the balloon's driver was loaded, in two or three steps of 2 s), which writes to a page of
+ * its kernel for each block, and measures its clock anew. Nothing says that it is done; one that is not
+ * costs its clones some memory and no more. */
+static int settle(const struct hv *hv, struct err *e)
+{
+	int r = proc_wait_end(hv->pidfd, SETTLE_MS);
+
+	if (r == -ETIMEDOUT)
+		return 0;
+	return err_set(e, r < 0 ? r : -ESRCH, "the hypervisor ended before its state was saved");
+}
+
 static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" QEMU_STATE_FILE, dir);
@@ -245,6 +288,8 @@ static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err 
 	if (fd < 0)
 		return err_set(e, -errno, "template %s: %m", path);
 	r = qmp_wait_event(&q->qmp, 1u << QMP_PORT_OPEN, timeout_ms, e);
+	if (r >= 0)
+		r = settle(hv, e);
 	if (r < 0)
 		return r;
 	r = write_state(&q->qmp, fd, e);

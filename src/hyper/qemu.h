@@ -11,11 +11,19 @@
 extern const struct hv_ops qemu_ops;
 
 /* The fds that QEMU finds open beside stdio; the arguments name them. */
-enum qemu_fd { QEMU_FD_AGENT = 3, QEMU_FD_CONSOLE, QEMU_FD_QMP, QEMU_FD_N };
+enum qemu_fd {
+	QEMU_FD_AGENT = 3,
+	QEMU_FD_CONSOLE,
+	QEMU_FD_QMP,
+	QEMU_FD_MEMORY, /* a template's, if there is one */
+	QEMU_FD_N
+};
 
 /* Files of a template: memory is mapped by the argument list, state goes over QMP. */
 #define QEMU_MEMORY_FILE "memory"
 #define QEMU_STATE_FILE  "state"
+/* What the argument list calls QEMU_FD_MEMORY: a name that only cor-qemu-fix.so (qemu_fix.c) can open. */
+#define QEMU_MEMORY_NAME "/dev/fd/cor-memory"
 
 /* Appends QEMU's whole argv. -EINVAL with a text for a value that no machine can have. docs/machine.md
  * says what each argument is for. */

@@ -20,7 +20,7 @@ static const char *const fixed[] = {
 
 static const char machine[] =
 	"q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off,"
-	"dump-guest-core=off,mem-merge=off";
+	"dump-guest-core=off,mem-merge=";
 
 static const char *const devices[] = {
 	"-chardev", "socket,id=qmp,fd=5",
@@ -31,6 +31,13 @@ static const char *const devices[] = {
 	"-device",  "virtio-serial-pci,max_ports=2",
 	"-device",  "virtserialport,chardev=agent,name=cor.agent,nr=1,id=agent",
 	"-device",  "virtio-9p-pci,fsdev=share,mount_tag=cor",
+};
+/* Gives the host what the guest has freed. page-poison=off: QEMU must not tell the guest that a page given
+ * back is read as zeros. In a clone it is read as the template's. A guest that counts on zeros
+ * (init_on_free, page_poison) then reports nothing. */
+static const char *const balloon[] = {
+	"-device",
+	"virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,page-poison=off",
 };
 _Static_assert(QEMU_FD_AGENT == 3 && QEMU_FD_CONSOLE == 4 && QEMU_FD_QMP == 5, "named in devices[]");
 
@@ -79,7 +86,7 @@ static int check(const struct vmcfg *cfg, struct err *e)
 }
 
 /* A template's memory is a file: its maker's is the file itself, a clone's a private, copy-on-write
- * mapping of it. */
+ * mapping of it. By its path (no preloaded object) QEMU opens it for writing. */
 static void add_memory(const struct vmcfg *cfg, struct strv *to)
 {
 	unsigned long long mib = cfg->memory / MIB;
@@ -92,11 +99,21 @@ static void add_memory(const struct vmcfg *cfg, struct strv *to)
 	strv_add(to, "-object");
 	str_addf(&head, "memory-backend-file,id=mem,size=%lluM,share=%s,mem-path=", mib,
 		 cfg->template_make ? "on" : "off");
-	str_addf(&path, "%s/" QEMU_MEMORY_FILE, cfg->template_dir);
+	if (cfg->hypervisor_preload)
+		str_add(&path, QEMU_MEMORY_NAME);
+	else
+		str_addf(&path, "%s/" QEMU_MEMORY_FILE, cfg->template_dir);
 	if (str_check(&head) < 0 || str_check(&path) < 0)
 		strv_add_take(to, NULL);
 	else
 		add_option(to, head.p, path.p);
+}
+
+/* A clone that gives back memory without the preloaded object would take it from its template. */
+static void add_balloon(const struct vmcfg *cfg, struct strv *to)
+{
+	if (!cfg->template_dir || cfg->hypervisor_preload)
+		add_all(to, balloon, ARRAY_LEN(balloon));
 }
 
 /* A clone has its kernel in memory. */
@@ -125,7 +142,7 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	strv_add(to, cfg->hypervisor_path);
 	add_all(to, fixed, ARRAY_LEN(fixed));
 	strv_add(to, "-machine");
-	strv_add(to, machine);
+	strv_addf(to, "%s%s", machine, cfg->merge ? "on" : "off");
 	add_cpu(cfg, to);
 	strv_add(to, "-m");
 	strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
@@ -134,6 +151,7 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	strv_add(to, "-fsdev");
 	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
 	add_all(to, devices, ARRAY_LEN(devices));
+	add_balloon(cfg, to);
 	for (size_t i = 0; i < cfg->hypervisor_params.n; i++)
 		strv_add(to, cfg->hypervisor_params.p[i]);
 	r = strv_check(to);

@@ -27,7 +27,7 @@ const struct module_want module_table[] = {
 	{ "nd_pmem", false, true, "the block device of a virtio_pmem region, with DAX" },
 	{ "virtio_blk", false, true, "disks" },
 	{ "virtio_net", false, true, "network" },
-	{ "virtio_balloon", false, true, "memory given back to the host" },
+	{ "virtio_balloon", true, true, "memory given back to the host" },
 	{ "virtio_rng", false, true, "entropy of the host" },
 	{ "fuse", false, true, "virtiofs, and fuse in containers" },
 	{ "virtiofs", false, true, "shared directories without 9p" },

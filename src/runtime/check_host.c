@@ -1,5 +1,6 @@
 /* check_host.c - questions about the host: rights, kernel, CPU, KVM, memory, cgroups.
  * Called through the table by check.c. Trusts: procfs and sysfs. Never: changes them. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -17,6 +18,7 @@
 #define KVM_PROBE_MS 1000 /* nobody waits for a container here: a slow host gets its time */
 #define MIB          (1u << 20)
 #define NOFILE_MIN   1024 /* QEMU's 9p server keeps files of the guest open */
+#define KSM          "/sys/kernel/mm/ksm/"
 
 static int set(struct check_item *it, enum check_result result, const char *found)
 {
@@ -191,19 +193,87 @@ static int ask_nested(struct check_ctx *c, struct check_item *it)
 
 /* --- memory --- */
 
+/* The number that a file begins with; 0 if there is none. */
+static uint64_t number_in(const struct check_ctx *c, const char *path)
+{
+	scoped_free char *text = check_read(c, path);
+	uint64_t n = 0;
+
+	if (text)
+		text[strcspn(text, ". \n")] = '\0';
+	return text && num_parse_u64(text, &n) == 0 ? n : 0;
+}
+
+/* Clock ticks that the kernel's thread for merging has used, from the text of its stat file; false: it is
+ * another process'. Name and state are between the pid and ten numbers. */
+static bool ksmd_ticks(const char *stat, uint64_t *ret)
+{
+	const char *p = strstr(stat, " (ksmd) ");
+	uint64_t user, system;
+	scoped_strv v = { 0 };
+
+	if (!p)
+		return false;
+	strv_split(&v, p, ' ');
+	if (v.n < 15 || num_parse_u64(v.p[13], &user) < 0 || num_parse_u64(v.p[14], &system) < 0)
+		return false;
+	*ret = user + system;
+	return true;
+}
+
+/* What merging costs: ksmd's share of a CPU, in thousandths, since the host was started. */
+static bool ksmd_share(const struct check_ctx *c, uint64_t *ret)
+{
+	const char *proc = check_path(c, "/proc");
+	uint64_t up = number_in(c, "/proc/uptime"), ticks, hz = (uint64_t)sysconf(_SC_CLK_TCK);
+	scoped_dir d = proc ? opendir(proc) : NULL;
+	struct dirent *ent;
+
+	while (d && up > 0 && (ent = readdir(d)) != NULL) {
+		scoped_free char *path = str_fmt("/proc/%s/stat", ent->d_name), *stat = NULL;
+
+		if (ent->d_name[0] < '1' || ent->d_name[0] > '9')
+			continue;
+		stat = path ? check_read(c, path) : NULL;
+		if (!stat || !ksmd_ticks(stat, &ticks))
+			continue;
+		*ret = ticks * 1000 / hz / up;
+		return true;
+	}
+	return false;
+}
+
+static void describe_ksm(const struct check_ctx *c, struct str *to)
+{
+	uint64_t saved, share, page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (num_mul(number_in(c, KSM "pages_sharing"), page, &saved) < 0)
+		saved = 0;
+	str_addf(to, "on, %llu MiB saved, %llu pages looked at each %llu ms",
+		 (unsigned long long)(saved / MIB), (unsigned long long)number_in(c, KSM "pages_to_scan"),
+		 (unsigned long long)number_in(c, KSM "sleep_millisecs"));
+	if (ksmd_share(c, &share))
+		str_addf(to, ", %llu.%llu %% of a CPU since the host's start",
+			 (unsigned long long)(share / 10), (unsigned long long)(share % 10));
+}
+
 static int ask_ksm(struct check_ctx *c, struct check_item *it)
 {
-	scoped_free char *run = check_read(c, "/sys/kernel/mm/ksm/run");
-	scoped_free char *shared = check_read(c, "/sys/kernel/mm/ksm/pages_sharing");
+	const char *domain = c->settings->ksm_domain;
+	scoped_free char *run = check_read(c, KSM "run");
 
 	if (!run)
 		return set(it, CHECK_MISSING, "not in this kernel");
 	if (*run == '1')
-		str_addf(&it->found, "on, %.*s pages saved", (int)strcspn(shared ? shared : "?", "\n"),
-			 shared ? shared : "?");
+		describe_ksm(c, &it->found);
 	else
 		str_add(&it->found, "off");
-	str_add(&it->found, "; VMs don't offer their memory to it");
+	if (domain)
+		str_addf(&it->found, "; VMs of template.domain %s offer it their memory", domain);
+	else
+		str_add(&it->found, "; VMs don't offer it their memory (ksm.domain)");
+	if (domain && *run != '1')
+		it->result = CHECK_DEGRADED;
 	return 0;
 }
 
@@ -360,7 +430,9 @@ const struct check_row check_host_rows[] = {
 	  "modprobe kvm_intel nested=1 (or kvm_amd)", ask_nested },
 	{ "memory", "memory", false, "a VM may push the host into swap, or be killed",
 	  "free memory, or a smaller vm.memory in cor.conf", ask_memory },
-	{ "ksm", "KSM", false, "nothing yet: VMs don't offer their memory to it", "a kernel with CONFIG_KSM",
+	{ "ksm", "KSM", false, "equal pages of VMs (ksm.domain) are not merged",
+	  "a kernel with CONFIG_KSM; echo 1 > " KSM "run; it costs CPU time all the time, more with a larger "
+	  "pages_to_scan beside that file or a smaller sleep_millisecs",
 	  ask_ksm },
 	{ "cgroups", "cgroups", false,
 	  "the host can't limit what a VM takes; the guest still limits the container",

@@ -140,8 +140,9 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	if (r < 0)
 		return r;
 	choose_size(in, ret);
-	/* Newer QEMUs do without it, and a sanitizer build has none: its absence is no error. */
-	if (spawn_find(in->libexecdir, "cor-qemu-9p.so", a, &ret->hypervisor_preload) < 0)
+	ret->merge = str_eq(s->ksm_domain, s->template_domain);
+	/* A sanitizer build has none: its absence is no error. */
+	if (spawn_find(in->libexecdir, "cor-qemu-fix.so", a, &ret->hypervisor_preload) < 0)
 		ret->hypervisor_preload = NULL;
 	ret->kernel = arena_str(a, s->kernel);
 	ret->initrd = arena_str(a, s->initrd);

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 2u
+#define PROTO_VERSION 3u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 enum msg_type {

@@ -24,6 +24,7 @@ static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_STR, cmdline, 2048),
 	F(vmcfg, PACK_U64, memory, 0),
 	F(vmcfg, PACK_U32, vcpus, 0),
+	F(vmcfg, PACK_BOOL, merge, 0),
 	F(vmcfg, PACK_STR, share, LIM_PATH),
 	F(vmcfg, PACK_STR, template_dir, LIM_PATH),
 	F(vmcfg, PACK_BOOL, template_make, 0),

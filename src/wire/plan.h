@@ -11,7 +11,7 @@ enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
-	char *hypervisor_preload; /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu9p.c) */
+	char *hypervisor_preload; /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu_fix.c) */
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
 	bool kvm;                           /* KVM passed its probe; else software emulation */
 	char *kernel;                       /* uncompressed ELF */
@@ -19,6 +19,7 @@ struct vmcfg {
 	char *cmdline;   /* whole kernel command line */
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	uint32_t vcpus;
+	bool merge;         /* offer its memory to the host's KSM: ksm.domain */
 	char *share;        /* directory shared with the guest (see monitor/share.h) */
 	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)
 			     */

@@ -46,4 +46,6 @@ static const char *const golden_tcg[] = {
 	"virtserialport,chardev=agent,name=cor.agent,nr=1,id=agent",
 	"-device",
 	"virtio-9p-pci,fsdev=share,mount_tag=cor",
+	"-device",
+	"virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,page-poison=off",
 };

@@ -86,6 +86,42 @@ static void test_variants(void **state)
 	assert_string_equal(args.p[args.n - 1], "a,b");
 }
 
+static bool holds(const struct vmcfg *cfg, const char *text)
+{
+	scoped_strv args = { 0 };
+
+	assert_int_equal(qemu_args(cfg, &args, NULL), 0);
+	for (size_t i = 0; i < args.n; i++)
+		if (strstr(args.p[i], text))
+			return true;
+	return false;
+}
+
+/* Free pages are reported if that can't reach a template; memory is offered to KSM when asked for. */
+static void test_memory(void **state)
+{
+	static char dir[] = "/templates/a,b", preload[] = "/libexec/cor-qemu-fix.so";
+	struct vmcfg c = config();
+
+	assert_true(holds(&c, "free-page-reporting=on"));
+	assert_false(holds(&c, "memory-backend"));
+	assert_true(holds(&c, "mem-merge=off"));
+	c.merge = true;
+	assert_true(holds(&c, "mem-merge=on"));
+	c.template_dir = dir;
+	assert_false(holds(&c, "balloon"));
+	assert_true(holds(&c, "share=off,mem-path=/templates/a,,b/memory"));
+	c.template_make = true;
+	assert_false(holds(&c, "balloon"));
+	c.hypervisor_preload = preload;
+	assert_true(holds(&c, "free-page-reporting=on"));
+	assert_true(holds(&c, "share=on,mem-path=" QEMU_MEMORY_NAME));
+	c.template_make = false;
+	assert_true(holds(&c, "free-page-reporting=on"));
+	assert_true(holds(&c, "share=off,mem-path=" QEMU_MEMORY_NAME));
+	assert_false(holds(&c, "/templates"));
+}
+
 static void refuse(struct vmcfg c)
 {
 	scoped_strv args = { 0 };
@@ -283,6 +319,59 @@ static void test_inheritance(void **state)
 	(void)close(leak);
 }
 
+static void add_template(struct vm *v, char *preload)
+{
+	v->cfg.template_dir = v->dir->path;
+	v->cfg.hypervisor_preload = preload;
+	assert_int_equal(tmpdir_write(v->dir, QEMU_STATE_FILE, "state"), 0);
+}
+
+/* A clone can't write to its template's memory. */
+static void test_clone_memory(void **state)
+{
+	static char preload[] = "";
+	struct vm *v = *state;
+	struct err e = { 0 };
+	char text[8192];
+
+	add_template(v, preload);
+	script(v, "#!/bin/sh\n");
+	assert_int_equal(hv_start(v->hv, &v->cfg, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "/" QEMU_MEMORY_FILE));
+	hv_free(v->hv);
+	assert_int_equal(hv_new(&v->cfg, &v->hv, NULL), 0);
+	assert_int_equal(tmpdir_write(v->dir, QEMU_MEMORY_FILE, "memory\n"), 0);
+	start(v, "#!/bin/sh\n{ cat <&6; echo no 2>&1 >&6; grep flags /proc/self/fdinfo/6; grep THP "
+		 "/proc/self/status; echo end; } >&4\n");
+	read_until(v->hv->console_fd, text, sizeof text, "end\n");
+	assert_true(strncmp(text, "memory\n", 7) == 0);
+	assert_non_null(strstr(text, "flags:\t0500000\n")); /* O_RDONLY, O_NOFOLLOW, O_LARGEFILE */
+	assert_non_null(strstr(text, "THP_enabled:\t0\n"));
+	(void)end_of(v);
+}
+
+/* Its maker makes it, of the VM's size, and never takes one that is there. */
+static void test_maker_memory(void **state)
+{
+	static char preload[] = "";
+	struct vm *v = *state;
+	struct err e = { 0 };
+	char text[8192];
+	struct stat st;
+
+	add_template(v, preload);
+	v->cfg.template_make = true;
+	start(v, "#!/bin/sh\n{ echo memory >&6 && echo written; echo end; } >&4\n");
+	read_until(v->hv->console_fd, text, sizeof text, "end\n");
+	assert_string_equal(text, "written\nend\n");
+	(void)end_of(v);
+	assert_int_equal(fstatat(v->dir->fd, QEMU_MEMORY_FILE, &st, 0), 0);
+	assert_int_equal(st.st_size, 512 << 20);
+	hv_free(v->hv);
+	assert_int_equal(hv_new(&v->cfg, &v->hv, NULL), 0);
+	assert_int_equal(hv_start(v->hv, &v->cfg, &e), -EEXIST);
+}
+
 static void test_arguments_arrive(void **state)
 {
 	struct vm *v = *state;
@@ -443,10 +532,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline),
 		cmocka_unit_test_setup_teardown(test_channels, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_inheritance, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_clone_memory, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_maker_memory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_arguments_arrive, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_missing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_executable, set_up, tear_down),

@@ -117,6 +117,7 @@ static void test_key(void **state)
 	cfg.share = elsewhere;
 	cfg.cmdline = other_tsc;
 	cfg.template_dir = elsewhere;
+	cfg.merge = true;
 	assert_int_equal(template_key(&cfg, b, NULL), 0);
 	assert_string_equal(a, b); /* what a clone is given anew, and what is measured */
 	cfg = r.cfg;

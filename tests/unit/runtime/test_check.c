@@ -14,6 +14,8 @@
 #include "oci/json.h"
 #include "runtime/check.h"
 
+#define KSM "/sys/kernel/mm/ksm/"
+
 struct host {
 	char dir[64];
 	struct settings settings;
@@ -154,9 +156,22 @@ static void test_small(void **state)
 	put(h, "/sys/module/kvm_intel/parameters/nested", "N\n", 0644);
 	ask(h, "nested", CHECK_DEGRADED, "off");
 	ask(h, "ksm", CHECK_MISSING, "not in this kernel");
-	put(h, "/sys/kernel/mm/ksm/run", "1\n", 0644);
-	put(h, "/sys/kernel/mm/ksm/pages_sharing", "77\n", 0644);
-	ask(h, "ksm", CHECK_OK, "on, 77 pages");
+	put(h, KSM "run", "0\n", 0644);
+	ask(h, "ksm", CHECK_OK, "off; VMs don't offer it their memory (ksm.domain)");
+	h->settings.ksm_domain = "a";
+	ask(h, "ksm", CHECK_DEGRADED, "off; VMs of template.domain a offer it their memory");
+	assert_non_null(strstr(h->one.remedy, "echo 1 > /sys/kernel/mm/ksm/run"));
+	put(h, KSM "run", "1\n", 0644);
+	put(h, KSM "pages_sharing", "1280\n", 0644);
+	put(h, KSM "pages_to_scan", "100\n", 0644);
+	put(h, KSM "sleep_millisecs", "20\n", 0644);
+	ask(h, "ksm", CHECK_OK, "on, 5 MiB saved, 100 pages looked at each 20 ms; VMs of");
+	put(h, "/proc/uptime", "1000.25 17.00\n", 0644);
+	put(h, "/proc/1/stat", "1 (init) S 0 0 0 0 -1 0 0 0 0 0 999 999 0 0\n", 0644);
+	put(h, "/proc/45/stat", "45 (ksmd) S 2 0 0 0 -1 0 0 0 0 0 1000 2250 0 0 25 5\n", 0644);
+	ask(h, "ksm", CHECK_OK, "each 20 ms, 3.2 % of a CPU since the host's start; VMs");
+	put(h, "/proc/45/stat", "45 (ksmd) S 2 0", 0644);
+	ask(h, "ksm", CHECK_OK, "each 20 ms; VMs");
 	ask(h, "memory", CHECK_DEGRADED, "0 MiB available");
 	put(h, "/proc/meminfo", "MemTotal: 4194304 kB\nMemAvailable:    2097152 kB\n", 0644);
 	ask(h, "memory", CHECK_OK, "2048 MiB available");

@@ -1,0 +1,177 @@
+"""Memory given back to the host, and never to a template; KSM only where it was asked for."""
+
+import hashlib
+import os
+import re
+import shutil
+
+import bundle
+import leak
+from harness import case
+
+COR = ("cor",)
+USED_MB = 500
+CHECKED_MB = 8  # cmp looks at single bytes
+BACK_S = 20  # asked for: within seconds. The guest takes two to three steps of 2 s
+SLACK_MB = 120  # what the work itself leaves: translated code, page tables, the kernel's own
+REPORTING = 5  # VIRTIO_BALLOON_F_REPORTING, a position in the text of sysfs
+FEATURES = "cat /sys/bus/virtio/drivers/virtio_balloon/virtio*/features"
+
+
+def use(t, **settings):
+    """Templates of this test's own, one of them made."""
+    where = t.path("templates")
+    more = {"template": "on", "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
+    t.rt.globals = t.rt.globals + [w for k, v in more.items() for w in ("--set", f"{k}={v}")]
+    t.rt("template", "make", timeout=120)
+    return where / "default"
+
+
+def qemu_of(t, c):
+    pids = [p for p in leak.descendants(c.pid) if leak.comm(p).startswith("qemu")]
+    t.eq(len(pids), 1, "QEMU processes")
+    return pids[0]
+
+
+def pss_mb(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return int(re.search(r"^Pss:\s+(\d+) kB", f.read(), re.M)[1]) >> 10
+
+
+def identity(path):
+    """What changes when somebody writes to the file or takes blocks from it."""
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())  # until then not all blocks are counted
+        st = os.fstat(f.fileno())
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return digest, st.st_ino, st.st_size, st.st_blocks, st.st_ctime_ns, st.st_mtime_ns
+
+
+def use_and_free(t, c):
+    """500 MB are written to a tmpfs and removed, twice: what was given back can be used again."""
+    pid = qemu_of(t, c)
+    before = pss_mb(pid)
+    for name in ("a", "b"):
+        with t.step(f"used and freed: {name}"):
+            c.sh(f"dd if=/dev/zero of=/dev/shm/{name} bs=1M count={USED_MB} 2>/dev/null", timeout=120)
+            peak = pss_mb(pid)
+            t.true(peak > before + USED_MB * 9 // 10, f"{before} MB before, {peak} MB with {USED_MB} MB in use")
+            c.sh(f"cmp -n {CHECKED_MB << 20} /dev/shm/{name} /dev/zero && rm /dev/shm/{name}")
+            t.wait(lambda: pss_mb(pid) < before + SLACK_MB, f"memory to come back: {before}, {peak}", timeout=BACK_S)
+            t.report(f"PSS of QEMU: {before} MB, with {USED_MB} MB in use {peak}, freed {pss_mb(pid)}")
+
+
+def start(t):
+    conf = bundle.config("echo up; exec sleep 1000")
+    shm = next(m for m in conf["mounts"] if m["destination"] == "/dev/shm")
+    shm["options"][-1] = f"size={USED_MB + 50}m"
+    c = t.rt.container(conf).up()
+    c.wait_out("up")
+    return c
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_given_back_by_a_boot(t):
+    t.rt.globals = t.rt.globals + ["--set", "template=off", "--set", "vm.memory=768M"]
+    c = start(t)
+    use_and_free(t, c)
+    with t.step("free shows what was asked for"):
+        total = int(c.sh("awk '/MemTotal/ {print $2}' /proc/meminfo")) >> 10
+        t.true(768 * 9 // 10 < total <= 768, f"{total} MB")
+    c.finish()
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_given_back_by_a_clone(t):
+    """A clone gives back its own pages and none of its template's file."""
+    store = use(t, vm__memory="768M")
+    memory = next(store.glob("*/memory"))
+    was = identity(memory)
+    c = start(t)
+    pid = qemu_of(t, c)
+    mapped = [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.path.exists(f"/proc/{pid}/fd/{fd}") and
+              os.path.samefile(f"/proc/{pid}/fd/{fd}", memory)]
+    with t.step("QEMU has the template's memory for reading only"):
+        t.true(mapped, "it is no clone")
+        for fd in mapped:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+                flags = int(re.search(r"^flags:\s+(\d+)", f.read(), re.M)[1], 8)
+            t.eq(flags & os.O_ACCMODE, os.O_RDONLY, f"access mode of descriptor {fd}")
+    use_and_free(t, c)
+    with t.step("the template is as it was"):
+        t.eq(identity(memory), was)
+    c.finish()
+    with t.step("and can still be cloned"):
+        c = start(t)
+        t.true(str(store) in open(f"/proc/{qemu_of(t, c)}/maps", encoding="utf-8").read(), "it is no clone")
+        c.finish()
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_never_without_protection(t):
+    """What can't keep a clone from its template's file has no clones, or none that give back memory."""
+    with t.step("without the preloaded object: clones without a balloon"):
+        old = t.rt.path, list(t.rt.globals)
+        libexec = os.path.join(os.path.dirname(os.path.dirname(t.rt.path)), "libexec/cor")
+        beside = t.path("bin")
+        beside.mkdir()
+        for program in (t.rt.path, os.path.join(libexec, "cor-monitor")):
+            shutil.copy(program, beside)
+        t.rt.path = str(beside / "cor")
+        t.rt.prefix = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {libexec} && exec \"$@\"", "sh"]
+        store = use(t)
+        c = start(t)
+        with open(f"/proc/{qemu_of(t, c)}/cmdline", encoding="utf-8") as f:
+            words = f.read()
+        t.has(words, "share=off", str(store))
+        t.lacks(words, "balloon")
+        c.finish()
+        t.rt.path, t.rt.globals = old
+        t.rt.prefix = []
+    with t.step("a QEMU that is not obeyed by it: no template"):
+        fake = t.path("qemu")
+        fake.write_text("#!/bin/sh\nunset LD_PRELOAD\nexec qemu-system-x86_64 \"$@\"\n")
+        fake.chmod(0o755)
+        t.rt.globals = old[1] + ["--set", f"qemu.path={fake}", "--set", "template=on", "--set",
+                              f"template.dir={t.path('none')}"]
+        r = t.rt("template", "make", check=1, timeout=120)
+        t.has(r.err, "/dev/fd/cor-memory")
+        t.eq(t.rt("template", "--format", "json", "ls").json(), [])
+    t.rt.globals = old[1]
+    for word, want in (("init_on_free=1", "0"), ("init_on_free=0", "1")):
+        with t.step(f"guest with {word}: reporting {want}"):
+            conf = bundle.config(FEATURES)
+            out = t.rt.container(conf).run(globals_=["--set", f"vm.kernel_params={word}", "--set", "template=off"],
+                                           check=0, timeout=120).out
+            t.eq(out[REPORTING], want, f"feature in {out!r}")
+
+
+def mergeable(pid, size):
+    """Is guest memory, the mapping of that size, open to KSM?"""
+    flags, found = None, []
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            m = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
+            if m:
+                flags = int(m[2], 16) - int(m[1], 16) == size
+            elif flags and line.startswith("VmFlags:"):
+                found.append("mg" in line.split())
+    return found
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_ksm(t):
+    """Memory is offered to KSM by VMs of the domain that is named, cloned or booted, and by no others."""
+    use(t)
+    made = list(t.rt.globals)
+    for template, domain, want in (("on", None, False), ("on", "default", True), ("on", "other", False),
+                                   ("off", None, False), ("off", "default", True)):
+        with t.step(f"template = {template}, ksm.domain: {domain}"):
+            c = t.rt.container(bundle.config("echo up; exec sleep 1000"))
+            t.rt.globals = made + ["--set", f"template={template}"] + (["--set", f"ksm.domain={domain}"] if domain else [])
+            c.up()
+            c.wait_out("up")
+            pid = qemu_of(t, c)
+            t.eq(str(t.path("templates")) in open(f"/proc/{pid}/maps", encoding="utf-8").read(), template == "on", "clone")
+            t.eq(mergeable(pid, 512 << 20), [want])
+            c.finish()
