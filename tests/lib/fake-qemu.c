@@ -5,7 +5,12 @@
  *     PATH --test-fd 3 --share DIR
  * as PID 1 of new namespaces, answers QMP, stops and continues the "guest" by signals, and ends with it. What
  * a guest kernel does (modules, 9p, panic) is not tested with it. Further arguments of qemu.params break it
- * on purpose: "--fake-die-at boot" (ends at once with an error), "--fake-mute" (the agent never starts). */
+ * on purpose: "--fake-die-at boot" (ends at once with an error), "--fake-mute" (the agent never starts),
+ * "--fake-mute-clone" (the same, only in a clone).
+ *
+ * As the maker of a template (share=on) it makes the memory file, reports an open port and "saves" a few
+ * bytes to the descriptor it was given. As a clone (-incoming) it starts the agent as ever: that its memory
+ * is not the template's is not seen from outside. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +25,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,9 +35,13 @@ enum { FD_AGENT = 3, FD_CONSOLE, FD_QMP };
 
 struct args {
 	const char *agent, *die_at;
-	char share[4096];
-	bool mute;
+	char share[4096], memory[4096];
+	unsigned long long memory_mib;
+	bool mute, mute_clone, clone, maker;
 };
+
+/* The descriptor that came with "getfd"; -1 = none. */
+static int state_fd = -1;
 
 static void say(int fd, const char *text)
 {
@@ -40,10 +50,10 @@ static void say(int fd, const char *text)
 		return;
 }
 
-/* The value of path= in "local,id=share,...,path=X": commas are doubled in it. */
-static void share_of(const char *fsdev, char *to, size_t cap)
+/* The value of path= in "local,id=share,...,path=X", also of mem-path=: commas are doubled in it. */
+static void path_of(const char *option, char *to, size_t cap)
 {
-	const char *p = strstr(fsdev, "path=");
+	const char *p = strstr(option, "path=");
 	size_t n = 0;
 
 	for (p = p ? p + 5 : ""; *p && n + 1 < cap; p++) {
@@ -54,20 +64,50 @@ static void share_of(const char *fsdev, char *to, size_t cap)
 	to[n] = '\0';
 }
 
+static void parse_memory(const char *option, struct args *a)
+{
+	const char *size = strstr(option, "size=");
+
+	path_of(option, a->memory, sizeof a->memory);
+	a->memory_mib = size ? strtoull(size + 5, NULL, 10) : 0;
+	a->maker = strstr(option, "share=on") != NULL;
+}
+
 static void parse(int argc, char **argv, struct args *a)
 {
 	for (int i = 1; i < argc; i++) {
 		const char *next = i + 1 < argc ? argv[i + 1] : "";
 
 		if (!strcmp(argv[i], "-fsdev"))
-			share_of(next, a->share, sizeof a->share);
+			path_of(next, a->share, sizeof a->share);
+		else if (!strcmp(argv[i], "-object") && strstr(next, "memory-backend-file"))
+			parse_memory(next, a);
+		else if (!strcmp(argv[i], "-incoming"))
+			a->clone = true;
 		else if (!strcmp(argv[i], "--fake-agent"))
 			a->agent = next;
 		else if (!strcmp(argv[i], "--fake-die-at"))
 			a->die_at = next;
 		else if (!strcmp(argv[i], "--fake-mute"))
 			a->mute = true;
+		else if (!strcmp(argv[i], "--fake-mute-clone"))
+			a->mute_clone = true;
 	}
+	if (a->maker || (a->clone && a->mute_clone))
+		a->mute = true;
+}
+
+/* As QEMU does: there, and as large as the machine's memory. */
+static int make_memory(const struct args *a)
+{
+	int fd = open(a->memory, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(a->memory_mib << 20)) < 0) {
+		perror(a->memory);
+		return -1;
+	}
+	close(fd);
+	return 0;
 }
 
 /* The monitor exports the share noexec, nodev, nosuid: that binds the host's kernel, not a guest's. */
@@ -93,10 +133,10 @@ static int run_agent(void *arg)
 	dup2(FD_CONSOLE, 2);
 	close(FD_CONSOLE);
 	close(FD_QMP);
-	free_share(a->share);
 	if (a->mute)
 		for (;;)
 			pause();
+	free_share(a->share);
 	execl(a->agent, a->agent, "--test-fd", "3", "--share", a->share, (char *)NULL);
 	say(2, "fake-qemu: cannot run the agent\n");
 	return 127;
@@ -157,7 +197,30 @@ static bool answer(char *line, pid_t agent)
 		n = strtoull(id + 1, NULL, 10);
 	snprintf(reply, sizeof reply, id ? "{\"return\": {}, \"id\": %llu}\r\n" : "{\"return\": {}}\r\n", n);
 	say(FD_QMP, reply);
+	if (strstr(line, "\"qmp_capabilities\""))
+		say(FD_QMP,
+		    "{\"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": true, \"id\": \"agent\"}}\r\n");
+	if (strstr(line, "\"migrate\"") && state_fd >= 0) {
+		say(state_fd, "fake state\n");
+		say(FD_QMP, "{\"event\": \"MIGRATION\", \"data\": {\"status\": \"completed\"}}\r\n");
+	}
 	return !strstr(line, "\"quit\"");
+}
+
+/* read(), and keeps a descriptor that comes along. */
+static ssize_t receive(int fd, char *to, size_t cap)
+{
+	char control[CMSG_SPACE(sizeof(int))];
+	struct iovec v = { to, cap };
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control
+	};
+	ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	if (c && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&state_fd, CMSG_DATA(c), sizeof state_fd);
+	return n;
 }
 
 /* Reads what is there; whole lines are commands. False when there is no more to serve. */
@@ -165,7 +228,7 @@ static bool serve_qmp(pid_t agent)
 {
 	static char buf[8192];
 	static size_t used;
-	ssize_t n = read(FD_QMP, buf + used, sizeof buf - 1 - used);
+	ssize_t n = receive(FD_QMP, buf + used, sizeof buf - 1 - used);
 
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
@@ -215,6 +278,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fake-qemu: --fake-agent or -fsdev is missing\n");
 		return 1;
 	}
+	if (a.maker && make_memory(&a) < 0)
+		return 1;
 	say(FD_CONSOLE, "[    0.000000] fake guest\r\n");
 	if (a.die_at && !strcmp(a.die_at, "boot")) {
 		say(FD_CONSOLE, "[    0.000001] Kernel panic - not syncing: fake\r\n");
@@ -224,7 +289,8 @@ int main(int argc, char **argv)
 	say(FD_QMP, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "
 		    "\"package\": \"\"}, "
 		    "\"capabilities\": []}}\r\n");
-	await_share(a.share);
+	if (!a.mute)
+		await_share(a.share);
 	agent = start_agent(&a);
 	if (agent < 0) {
 		perror("fake-qemu: clone");
