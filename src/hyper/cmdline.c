@@ -98,15 +98,19 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 	return str_check(to);
 }
 
+/* A host too busy to be measured has no such word: the shape must not show it, not even by a blank. */
 void hv_cmdline_shape(const char *cmdline, struct str *to)
 {
-	const char *p = cmdline;
+	const char *gap = "", *p = cmdline;
 
 	while (*p) {
 		size_t n = strcspn(p, " ");
 
-		if (!str_starts(p, TSC_WORD))
-			str_addn(to, p, n + (p[n] == ' '));
+		if (n > 0 && !str_starts(p, TSC_WORD)) {
+			str_add(to, gap);
+			str_addn(to, p, n);
+			gap = " ";
+		}
 		p += n + (p[n] == ' ');
 	}
 }

@@ -12,14 +12,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/io.h"
 #include "base/num.h"
 #include "hyper/manifest.h"
 
-#define LOCK_FILE "lock"
-#define TMP_MARK  ".tmp."
+#define LOCK_FILE   "lock"
+#define FULL_BLOCKS 16 /* free blocks of a file system that is as good as full */
+#define TMP_MARK    ".tmp."
 
 int template_open(const struct template_store *s, int *ret, struct err *e)
 {
@@ -120,6 +122,15 @@ int template_find(const struct template_store *s, const struct vmcfg *cfg, char 
 	return 0;
 }
 
+/* Where nothing fits any more the VM dies at its next write to memory, by SIGBUS, and says nothing. */
+static void blame_space(const char *dir, struct err *e)
+{
+	struct statvfs st;
+
+	if (statvfs(dir, &st) == 0 && st.f_bavail < FULL_BLOCKS)
+		(void)err_wrap(e, "template.dir: no space is left in the file system of %s", dir);
+}
+
 /* Boots a VM with its memory in dir and saves it there. */
 static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms, struct err *e)
 {
@@ -150,6 +161,8 @@ static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms
 			(void)err_wrap(e, "%s", why.p);
 	}
 	hv_free(hv);
+	if (r < 0)
+		blame_space(dir, e);
 	(void)rmdir(share); /* nobody wrote to it; if somebody did, the check of the files below fails */
 	return r;
 }

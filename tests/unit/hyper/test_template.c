@@ -105,7 +105,9 @@ static int check(const struct rig *r)
 static void test_key(void **state)
 {
 	static char other_tsc[] = "quiet tsc_early_khz=2599000 panic=-1", other[] = "quiet panic=1",
-		    elsewhere[] = "/elsewhere";
+		    elsewhere[] = "/elsewhere", last[] = "quiet panic=-1 tsc_early_khz=2599000",
+		    without[] = "quiet panic=-1";
+	char *const tsc_last[] = { last, without };
 	char a[SHA256_HEX], b[SHA256_HEX];
 	struct vmcfg cfg;
 	struct rig r;
@@ -120,6 +122,11 @@ static void test_key(void **state)
 	cfg.merge = true;
 	assert_int_equal(template_key(&cfg, b, NULL), 0);
 	assert_string_equal(a, b); /* what a clone is given anew, and what is measured */
+	for (size_t i = 0; i < ARRAY_LEN(tsc_last); i++) { /* if it can be measured */
+		cfg.cmdline = tsc_last[i];
+		assert_int_equal(template_key(&cfg, b, NULL), 0);
+		assert_string_equal(a, b);
+	}
 	cfg = r.cfg;
 	cfg.memory = 2 * MIB;
 	assert_int_equal(template_key(&cfg, b, NULL), 0);
