@@ -2,9 +2,11 @@
  * afterwards; the guest's kernel has checked that its user may. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fs/priv.h"
@@ -191,7 +193,7 @@ static int rename_names(struct call *c, size_t off, uint64_t new_id, unsigned fl
 		return new_fd;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
 		inode_losing_name(c->fs, new_dir, to);
-	if (renameat2(fd, from, new_fd, to, flags) < 0)
+	if (syscall(SYS_renameat2, fd, from, new_fd, to, flags) < 0) /* not in every libc */
 		return -errno;
 	inode_moved_to(c->fs, new_dir, to);
 	if (flags & RENAME_EXCHANGE)

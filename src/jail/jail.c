@@ -36,9 +36,13 @@
 #define CLONE_NEWCGROUP 0x02000000
 #endif
 
-#define NAMESPACES                                                                                           \
-	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |           \
-	 CLONE_NEWCGROUP)
+/* From linux/mount.h, which can't be included beside every libc's sys/mount.h. */
+#define FS_CLOEXEC    1u
+#define FS_SET_STRING 1u
+#define FS_CREATE     6u
+#define ATTRS         0x0000000eu /* nosuid, nodev, noexec */
+
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
 /* What the process inside works with. */
 struct inside {
@@ -52,6 +56,8 @@ struct inside {
 /* With the ids come no rights (user namespace), without them no file on the mounts to be made. */
 static int take_ids(struct inside *in, struct err *e)
 {
+	if (in->j->policy->caps)
+		return 0;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return err_set(e, -errno, "PR_SET_KEEPCAPS: %m");
 	if (syscall(SYS_setresgid, in->gid, in->gid, in->gid) < 0 ||
@@ -61,11 +67,13 @@ static int take_ids(struct inside *in, struct err *e)
 }
 
 /* The change of ids cleared the effective set; mounting needs it once more. */
-static int raise_caps(struct inside *in unused_arg, struct err *e)
+static int raise_caps(struct inside *in, struct err *e)
 {
 	struct caps_sets s;
 	int r;
 
+	if (in->j->policy->caps)
+		return 0;
 	r = caps_get(&s);
 	s.effective = s.permitted;
 	s.inheritable = s.ambient = 0;
@@ -74,12 +82,35 @@ static int raise_caps(struct inside *in unused_arg, struct err *e)
 	return r < 0 ? err_set(e, r, "capabilities: %m") : 0;
 }
 
+/* The program's own descriptors as a directory, by which it reopens them: of a /proc in which there is
+ * nothing but this process. */
+static int open_fd_dir(struct inside *in, struct err *e)
+{
+	scoped_fd fs = -1, proc = -1, dir = -1;
+
+	if (!in->j->policy->fd_dir)
+		return 0;
+	fs = (int)syscall(SYS_fsopen, "proc", FS_CLOEXEC);
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FS_SET_STRING, "subset", "pid", 0) < 0 ||
+	    syscall(SYS_fsconfig, fs, FS_CREATE, NULL, NULL, 0) < 0)
+		return err_set(e, -errno, "a /proc of its own: %m");
+	proc = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, ATTRS);
+	if (proc < 0)
+		return err_set(e, -errno, "a /proc of its own: %m");
+	dir = openat(proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || dup2(dir, in->j->keep_fds) < 0) /* stays open over the exec */
+		return err_set(e, -errno, "/proc/self/fd: %m");
+	return 0;
+}
+
 /* An own, empty, read-only directory becomes the root; everything else is dropped. /proc is only a place
  * that exists: nothing is read from it. */
-static int empty_root(struct inside *in unused_arg, struct err *e)
+static int empty_root(struct inside *in, struct err *e)
 {
-	static const char options[] = "mode=0555,nr_inodes=1,nr_blocks=1";
-	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+	const bool share = in->j->policy->share_root;
+	const char *options =
+		share ? "mode=0755,nr_inodes=4096,nr_blocks=1" : "mode=0555,nr_inodes=1,nr_blocks=1";
+	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (share ? 0 : MS_RDONLY);
 	scoped_fd root = -1;
 	int r;
 
@@ -104,7 +135,8 @@ static int forget_names(struct inside *in unused_arg, struct err *e)
 
 static int only_given_fds(struct inside *in, struct err *e)
 {
-	int keep[JAIL_FDS_MAX + 2], n = in->j->keep_fds, *own[] = { &in->exe, &in->word };
+	int keep[JAIL_FDS_MAX + 3], n = in->j->keep_fds + in->j->policy->fd_dir;
+	const int own[] = { in->exe, in->word };
 	int r;
 
 	for (int i = 0; i < n; i++) {
@@ -114,7 +146,7 @@ static int only_given_fds(struct inside *in, struct err *e)
 			return err_set(e, -errno, "descriptor %d, which the program is to get: %m", i);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(own); i++)
-		keep[(size_t)n + i] = *own[i];
+		keep[(size_t)n + i] = own[i];
 	r = io_close_from(keep, (size_t)n + ARRAY_LEN(own));
 	return r < 0 ? err_set(e, r, "close other descriptors: %m") : 0;
 }
@@ -137,19 +169,23 @@ static int lower_limits(struct inside *in, struct err *e)
 	return 0;
 }
 
-static int drop_caps(struct inside *in unused_arg, struct err *e)
+static int drop_caps(struct inside *in, struct err *e)
 {
-	static const struct caps_sets none = { 0 };
-	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
-				   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	const uint64_t caps = in->j->policy->caps;
+	const struct caps_sets left = { .permitted = caps, .effective = caps };
+	unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+			     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+			     SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 	int r;
 
-	r = caps_set_bounding(0);
+	/* root gets by the exec what the bounding set leaves it */
+	if (caps)
+		bits &= ~(unsigned long)(SECBIT_NOROOT | SECBIT_NOROOT_LOCKED);
+	r = caps_set_bounding(caps);
 	if (r == 0 && prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
 		r = -errno;
 	if (r == 0)
-		r = caps_set(&none);
+		r = caps_set(&left);
 	return r < 0 ? err_set(e, r, "drop capabilities: %m") : 0;
 }
 
@@ -206,8 +242,9 @@ static int run_program(struct inside *in, struct err *e)
 }
 
 static int (*const steps[])(struct inside *in, struct err *e) = {
-	take_ids,  raise_caps,      empty_root,    forget_names,      only_given_fds, lower_limits,
-	drop_caps, die_with_parent, reset_signals, no_new_privileges, set_filter,     run_program,
+	take_ids,          raise_caps,   open_fd_dir, empty_root,      forget_names,
+	only_given_fds,    lower_limits, drop_caps,   die_with_parent, reset_signals,
+	no_new_privileges, set_filter,   run_program,
 };
 
 static _Noreturn void inside_main(struct inside *in)
@@ -258,11 +295,12 @@ static int map_ids(pid_t pid, const struct inside *in, struct err *e)
 	return r == 0 ? write_map(pid, "uid_map", in->uid, e) : r;
 }
 
-static pid_t make_process(bool sibling)
+static pid_t make_process(const struct jail *j)
 {
 	/* Of a sibling the exit signal is the launcher's own; naming one is an error. */
-	const struct clone_args args = { .flags = NAMESPACES | (sibling ? CLONE_PARENT : 0),
-					 .exit_signal = sibling ? 0 : SIGCHLD };
+	const struct clone_args args = { .flags = NAMESPACES | (j->sibling ? CLONE_PARENT : 0) |
+						  (j->policy->caps ? 0 : CLONE_NEWUSER),
+					 .exit_signal = j->sibling ? 0 : SIGCHLD };
 
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
@@ -289,6 +327,8 @@ static int check_job(const struct jail *j, struct err *e)
 	if (j->keep_fds < 3 || j->keep_fds > JAIL_FDS_MAX)
 		return err_set(e, -EINVAL, "descriptors to keep: %d is not from 3 to %d", j->keep_fds,
 			       JAIL_FDS_MAX);
+	if (j->policy->caps && geteuid() != 0)
+		return err_set(e, -EPERM, "policy %s needs root", j->policy->name);
 	if (j->sibling && getppid() == 0)
 		return err_set(e, -EINVAL, "no parent in this pid namespace could reap the program");
 	return 0;
@@ -316,11 +356,11 @@ int jail_start(const struct jail *j, pid_t *ret_pid, struct err *e)
 		return err_set(e, -errno, "socketpair: %m");
 	mine = pair[0];
 	its = pair[1];
-	in.exe = fcntl(exe, F_DUPFD_CLOEXEC, JAIL_FDS_MAX);
-	in.word = fcntl(its, F_DUPFD_CLOEXEC, JAIL_FDS_MAX);
+	in.exe = fcntl(exe, F_DUPFD_CLOEXEC, JAIL_FDS_MAX + 1);
+	in.word = fcntl(its, F_DUPFD_CLOEXEC, JAIL_FDS_MAX + 1);
 	if (in.exe < 0 || in.word < 0)
 		return err_set(e, -errno, "descriptors for the jail: %m");
-	pid = make_process(j->sibling);
+	pid = make_process(j);
 	if (pid == 0) {
 		(void)close(take_fd(&mine)); /* or it would keep its launcher's end alive */
 		inside_main(&in);
@@ -331,7 +371,7 @@ int jail_start(const struct jail *j, pid_t *ret_pid, struct err *e)
 	(void)close(in.exe);
 	(void)close(in.word);
 	(void)close(take_fd(&its));
-	if (r == 0)
+	if (r == 0 && !j->policy->caps)
 		r = map_ids(pid, &in, e);
 	if (r == 0 && write(mine, "g", 1) != 1)
 		r = err_set(e, -errno, "the jailed process: %m");

@@ -4,7 +4,7 @@
  * opened for them: in user, mount, pid, network, ipc, uts and cgroup namespaces of their own, with an
  * empty root directory that can't be written, as an ordinary user without capabilities, without a way to
  * gain any, with low limits, and with a system call filter that was made at build time. A step that
- * fails ends the start: there is no "jailed a little".
+ * fails ends the start: there is no "jailed a little". What a policy needs beyond that, its row says.
  *
  * The order of the steps is the table in jail.c. Single-threaded; the calling process is the launcher and
  * lives for milliseconds. */
@@ -25,7 +25,8 @@ struct jail {
 	const struct jail_policy *policy;
 	const char *program; /* absolute path of a static executable; opened before the root is left */
 	char *const *argv;   /* of the program, NULL-terminated; its environment is empty */
-	int keep_fds;        /* descriptors 0..keep_fds-1 go to the program, at their places; no others */
+	int keep_fds;        /* descriptors 0..keep_fds-1 go to the program, at their places; no others, but
+				what the policy adds (fd_dir) */
 	uid_t uid;           /* host ids that the program runs as when the caller is root; */
 	gid_t gid;           /* else it keeps the caller's */
 	bool sibling;        /* make it a child of our parent, who reaps it; else it is our own child */

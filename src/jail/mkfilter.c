@@ -117,12 +117,45 @@ static const struct rule vmm[] = {
 	{ CALL(ioctl) },
 };
 
+/* cor-fsd: files, by descriptors and single names. */
+static const struct rule fsd[] = {
+	{ CALL(openat2) },
+	{ CALL(openat) },
+	{ CALL(open) },
+	{ CALL(statx) },
+	{ CALL(newfstatat) },
+	{ CALL(fstatfs) },
+	{ CALL(getdents64) },
+	{ CALL(readlinkat) },
+	{ CALL(mkdirat) },
+	{ CALL(mknodat) },
+	{ CALL(symlinkat) },
+	{ CALL(linkat) },
+	{ CALL(unlinkat) },
+	{ CALL(renameat2) },
+	{ CALL(fchownat) },
+	{ CALL(fchmod) },
+	{ CALL(fchmodat) },
+	{ CALL(truncate) },
+	{ CALL(utimensat) },
+	{ CALL(setxattr) },
+	{ CALL(getxattr) },
+	{ CALL(listxattr) },
+	{ CALL(removexattr) },
+	{ CALL(copy_file_range) },
+	{ CALL(syncfs) },
+	{ CALL(umask) },
+	{ CALL(fchdir) },
+	{ CALL(prlimit64), IF(0, WORD, 0) }, /* its own limit of open files, up to the hard one */
+};
+
 static const struct policy {
 	const char *name;
 	const struct rule *more;
 	size_t n_more;
 } policies[] = {
 	{ "vmm", vmm, ARRAY_LEN(vmm) },
+	{ "fsd", fsd, ARRAY_LEN(fsd) },
 };
 
 static int add_rules(scmp_filter_ctx ctx, const struct rule *r, size_t n)

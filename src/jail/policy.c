@@ -1,10 +1,13 @@
 /* policy.c - see policy.h. The filters come from mkfilter.c, at build time. */
 #include "jail/policy.h"
 
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "base/scope.h"
+
+#define CAP(c) (UINT64_C(1) << (c))
 
 /* Limits are lowered only: a root without CAP_SYS_RESOURCE can do no more. */
 static const struct jail_policy policies[] = {
@@ -19,6 +22,22 @@ static const struct jail_policy policies[] = {
 			{ RLIMIT_MSGQUEUE, 0 },
 		},
 		.n_limits = 3,
+	},
+	{
+		.name = "fsd",
+		.what = "a server of one directory",
+		.filter = filter_fsd,
+		.filter_len = &filter_fsd_len,
+		/* it makes files for every user of the guest, whose kernel has checked that they may */
+		.caps = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_FSETID) | CAP(CAP_MKNOD) |
+			CAP(CAP_SETFCAP),
+		.share_root = true,
+		.fd_dir = true,
+		.limits = {
+			{ RLIMIT_CORE, 0 },
+			{ RLIMIT_MSGQUEUE, 0 },
+		},
+		.n_limits = 2,
 	},
 };
 

@@ -1,8 +1,11 @@
 """cor-jail: what a jailed program has, what kills it, and that a failed step is no start."""
 
+import errno
 import os
 import pathlib
 import re
+import socket
+import struct
 import subprocess
 
 import leak
@@ -10,6 +13,7 @@ from harness import case
 
 COR = ("cor",)
 SIGSYS = 128 + 31
+FUSE_INIT, FUSE_MKDIR = 26, 9
 FORBIDDEN = ("open", "socket", "execve", "execveat-path", "ptrace", "fork", "mmap-exec", "mprotect-exec", "mount", "setuid",
              "i386")
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
@@ -149,3 +153,44 @@ def test_unprivileged(t):
     if r.code == 125 and "namespaces of the jail" in r.err:
         t.skip("this host lets no ordinary user make a user namespace")
     t.eq((r.code, r.out), (0, "pid=1\nfds=3\nthread=yes\n"))
+
+
+@case(only=COR, quick=True)
+def test_file_server(t):
+    """Policy fsd: root without a user namespace, six capabilities, a root that what is mounted there fills."""
+    exe, _ = jail(t)
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    t.cleanup(ours.close)
+    # cor-jail gets it as descriptor 3, /proc/self/fd comes behind it
+    child = t.spawn(["sh", "-c", f'exec "$0" --keep-fds 4 fsd "$1" --socket 3 --fds 4 3<&{its.fileno()}', exe,
+                     exe.parent / "cor-fsd"], pass_fds=(its.fileno(),))
+    its.close()
+
+    def ask(opcode, node, body, uid=0):
+        ours.send(struct.pack("<IIQQIIII", 40 + len(body), opcode, 7, node, uid, 0, 1, 0) + body)
+        reply = ours.recv(1 << 18)
+        length, error, unique = struct.unpack("<IiQ", reply[:16])
+        t.eq((length, unique), (len(reply), 7))
+        return error
+
+    with t.step("it serves"):
+        t.eq(ask(FUSE_INIT, 0, struct.pack("<IIII", 7, 38, 65536, 0)), 0)
+        t.eq(ask(FUSE_MKDIR, 1, struct.pack("<II", 0o750, 0) + b"dir\0", uid=5), 0)
+        t.eq(ask(FUSE_MKDIR, 1, struct.pack("<II", 0o750, 0) + b"../dir\0"), -errno.EINVAL)
+    pid = leak.descendants(child.pid)[0]
+    fields = stat_fields(pid)
+    with t.step("its rights"):
+        t.eq(fields["Uid"].split(), ["0"] * 4)
+        t.eq({fields["CapPrm"], fields["CapEff"], fields["CapBnd"]}, {"000000008800001b"})
+        t.eq((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"))
+        t.eq(os.readlink(f"/proc/{pid}/ns/user"), os.readlink("/proc/self/ns/user"))
+        for ns in set(NAMESPACES) - {"user"}:
+            t.true(os.readlink(f"/proc/{pid}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}"), ns)
+    with t.step("its root"):
+        t.eq(os.listdir(f"/proc/{pid}/root"), ["dir"])
+        st = os.stat(f"/proc/{pid}/root/dir")
+        t.eq((st.st_uid, st.st_mode & 0o777), (5, 0o750))
+        t.has(pathlib.Path(f"/proc/{pid}/mountinfo").read_text(), " / / rw,nosuid,nodev,noexec")
+    with t.step("it ends with its client"):
+        ours.shutdown(socket.SHUT_RDWR)
+        t.eq(child.wait(10), 0)

@@ -1,0 +1,129 @@
+/* cli.c - cor-fsd's command line and its loop.
+ *
+ *     cor-fsd --socket FD --fds FD [--timeout-ms N]
+ *
+ * The socket is SOCK_SEQPACKET: one request a packet, one reply a packet, in the order of the requests;
+ * requests that have no reply get none. The VMM copies between guest memory and the socket: this process
+ * never sees guest memory, which in a clone is private to the VMM anyway (that is why this is not
+ * vhost-user). Never: opens anything that it was not handed, apart from what is below the directory. */
+#include "fs/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "base/num.h"
+#include "base/str.h"
+#include "fs/fs.h"
+
+#define MAX_INODES  (4u << 20) /* about 600 MB of ours; a guest with 2 GiB forgets before that */
+#define SPARE_FDS   32u        /* stdio, ours, and those in passing */
+#define TIMEOUT_MS  1000u
+#define TIMEOUT_MAX 3600000u
+
+struct options {
+	uint64_t socket, fds, timeout_ms;
+};
+
+static const struct option_row {
+	const char *name;
+	size_t offset;
+	uint64_t max;
+} rows[] = {
+	{ "--socket", offsetof(struct options, socket), 65535 },
+	{ "--fds", offsetof(struct options, fds), 65535 },
+	{ "--timeout-ms", offsetof(struct options, timeout_ms), TIMEOUT_MAX },
+};
+
+static int parse(int argc, char **argv, struct options *o, struct err *e)
+{
+	for (int i = 1; i < argc; i += 2) {
+		const struct option_row *row = NULL;
+
+		for (size_t k = 0; k < ARRAY_LEN(rows); k++)
+			if (str_eq(argv[i], rows[k].name))
+				row = &rows[k];
+		if (!row)
+			return err_set(e, -EINVAL, "%s: no such option", argv[i]);
+		if (i + 1 == argc || num_parse_u64_max(argv[i + 1], row->max,
+						       (uint64_t *)(void *)((char *)o + row->offset)) < 0)
+			return err_set(e, -EINVAL, "%s: wants a number up to %llu", argv[i],
+				       (unsigned long long)row->max);
+	}
+	if (o->socket < 3 || o->fds < 3)
+		return err_set(e, -EINVAL,
+			       "usage: cor-fsd --root FD --socket FD --fds FD [--timeout-ms N] "
+			       "(started by cor; FDs from 3)");
+	return 0;
+}
+
+/* The soft limit of open files is made for select(2). */
+static unsigned raise_nofile(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return 256;
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &l) < 0 && getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return 256;
+	return l.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)l.rlim_cur;
+}
+
+/* Until the VMM closes its end. */
+static int serve(struct fs *fs, int sock, struct err *e)
+{
+	static _Alignas(8) char req[FS_REQ_MAX], reply[FS_REPLY_MAX];
+
+	for (;;) {
+		ssize_t n = recv(sock, req, sizeof req, MSG_TRUNC);
+		size_t len;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			return 0;
+		if (n < 0 || (size_t)n > sizeof req)
+			return err_set(e, n < 0 ? -errno : -EMSGSIZE, "the VMM's socket: %m");
+		len = fs_handle(fs, req, (size_t)n, reply, sizeof reply);
+		if (len > 0 && send(sock, reply, len, MSG_NOSIGNAL) < 0)
+			return errno == EPIPE ? 0 : err_set(e, -errno, "the VMM's socket: %m");
+	}
+}
+
+static int run(const struct options *o, struct err *e)
+{
+	struct fs_conf conf = { .root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC),
+				.fds = (int)o->fds,
+				.max_inodes = MAX_INODES,
+				.timeout_ms = (uint32_t)o->timeout_ms };
+	unsigned files = raise_nofile();
+	struct fs *fs;
+	int r;
+
+	conf.max_fds = files > SPARE_FDS ? files - SPARE_FDS : 0;
+	r = fs_new(&conf, &fs, e);
+	if (r < 0)
+		return r;
+	r = serve(fs, (int)o->socket, e);
+	fs_free(fs);
+	return r;
+}
+
+int fsd_main(int argc, char **argv)
+{
+	struct options o = { .timeout_ms = TIMEOUT_MS };
+	struct err e = { 0 };
+	int r;
+
+	r = parse(argc, argv, &o, &e);
+	if (r == 0)
+		r = run(&o, &e);
+	if (r == 0)
+		return 0;
+	(void)fprintf(stderr, "cor-fsd: %s\n", e.msg);
+	return 1;
+}
