@@ -165,9 +165,10 @@ def test_killed_maker(t):
     """kill -9 while a template is made: no process stays, and the next maker cleans up."""
     store = use(t)
     child = t.spawn(t.rt.argv("template", "make"))
-    t.wait(lambda: store.exists() and any((d / "memory").exists() for d in store.iterdir()), "a template in the making")
-    qemus = [p for p in os.listdir("/proc") if p.isdigit() and str(store) in cmdline(p) and "memory-backend" in cmdline(p)]
-    t.eq(len(qemus), 1, "a VM")
+    qemus = t.wait(lambda: [p for p in os.listdir("/proc") if p.isdigit() and
+                            str(store) in cmdline(p) and "memory-backend" in cmdline(p)], "a VM that is to be a template")
+    t.eq(len(qemus), 1, "VMs")
+    t.true(any((d / "memory").exists() for d in store.iterdir()), "its memory is in the store")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     t.wait(lambda: not os.path.exists(f"/proc/{qemus[0]}") or cmdline(qemus[0]) == "", "the VM's end")
