@@ -234,6 +234,11 @@ bool vq_kicks_on(struct vq *q)
 	return pending(q) != 0; /* a wrong idx is for vq_pop() to find */
 }
 
+uint16_t vq_offered(const struct vq *q)
+{
+	return q->mem ? ld16(q->avail + 2) : 0;
+}
+
 /* Copies n bytes at `off` of the k segments from or to `p`. */
 static uint64_t copy(const struct iovec *iov, unsigned k, uint64_t off, uint8_t *p, uint64_t n, bool to_guest)
 {

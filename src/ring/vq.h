@@ -75,6 +75,9 @@ bool vq_should_notify(struct vq *q);
 void vq_kicks_off(struct vq *q);
 bool must_check vq_kicks_on(struct vq *q);
 
+/* The driver's index of the available ring, for a queue that another process serves; 0 = not started. */
+uint16_t vq_offered(const struct vq *q);
+
 /* Copies between a chain's segments and a buffer, from byte `off` of the readable (writable) part. Returns
  * the count, less than n at the end of the chain. */
 uint64_t vq_chain_read(const struct vq_chain *c, uint64_t off, void *dst, uint64_t n);

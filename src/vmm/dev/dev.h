@@ -98,4 +98,25 @@ bool balloon_ask_stats(struct vdev *d);
 /* The last answer. */
 void balloon_stats(struct vdev *d, struct balloon_stats *ret);
 
+/* fs.c: a shared directory, served by a vhost-user back end. */
+#define FS_QUEUES_MAX 9
+struct vhost_mem;
+struct fs_cfg {
+	int sock;        /* stream socket, connected to the back end; -1: a placeholder until fs_back() */
+	const char *tag; /* what the guest mounts: 1 to 36 bytes (borrowed during new) */
+	unsigned n_requests;
+	const struct vhost_mem *mem; /* guest memory, as the back end maps it (vhost.h); borrowed during new,
+					the fds as long as the device lives */
+	unsigned n_mem;
+};
+/* Asks the back end for its features, for which it has VHOST_WAIT_MS. */
+int must_check fs_new(const struct fs_cfg *cfg, struct vdev **ret, struct err *e);
+/* Gives a placeholder its back end, also under a running guest: what it asked so far is served then. Takes
+ * the socket on success. Loop thread. */
+int must_check fs_back(struct vdev *d, int sock, struct err *e);
+/* Around a snapshot: the back end finishes what it took, and the queues' state is ours; then it goes on. Loop
+ * thread, vCPUs stand still. */
+int must_check fs_pause(struct vdev *d);
+void fs_resume(struct vdev *d);
+
 #endif

@@ -103,6 +103,13 @@ void vdev_notify(struct vdev *d, unsigned q)
 		d->transport->interrupt(d, (int)q);
 }
 
+void vdev_interrupt(struct vdev *d, unsigned q)
+{
+	assert(q < d->n_queues);
+	if (d->active)
+		d->transport->interrupt(d, (int)q);
+}
+
 void vdev_config_changed(struct vdev *d)
 {
 	d->core.config_generation++;

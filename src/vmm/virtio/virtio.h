@@ -134,6 +134,9 @@ void vdev_push_n(struct vdev *d, unsigned q, const struct vring_used_elem *e, ui
 void vdev_unpop(struct vdev *d, unsigned q, uint16_t n);
 /* Interrupts the driver if it wants to know of what was pushed on q: once after a batch. */
 void vdev_notify(struct vdev *d, unsigned q);
+/* Interrupts the driver for queue q, which another process serves: that one has looked whether it wants to
+ * know. */
+void vdev_interrupt(struct vdev *d, unsigned q);
 /* The config space changed: raises its generation and the configuration's interrupt. */
 void vdev_config_changed(struct vdev *d);
 /* The driver broke the contract: NEEDS_RESET. `why` is a constant text without guest bytes. */

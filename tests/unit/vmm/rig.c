@@ -39,20 +39,24 @@ static void unmap_guarded(uint8_t *p, size_t len)
 		(void)munmap(p - GMEM_PAGE, len + 2 * GMEM_PAGE);
 }
 
-int rig_init(struct rig *r, struct vdev *d)
+int rig_memory(struct rig *r)
 {
 	int n;
 
-	*r = (struct rig){ .d = d, .ram_fd = memfd_create("rig", MFD_CLOEXEC) };
+	*r = (struct rig){ .ram_fd = memfd_create("rig", MFD_CLOEXEC) };
 	if (r->ram_fd < 0 || ftruncate(r->ram_fd, RIG_RAM + GMEM_PAGE) < 0)
 		return -errno;
 	r->ram = map_guarded(r->ram_fd, 0, RIG_RAM);
 	r->rom = map_guarded(r->ram_fd, RIG_RAM, GMEM_PAGE);
 	n = gmem_add(&r->mem, gpa(RIG_BASE), r->ram, RIG_RAM, true);
-	if (n == 0)
-		n = gmem_add(&r->mem, gpa(RIG_ROM), r->rom, GMEM_PAGE, false);
-	if (n == 0)
-		n = loop_init(&r->loop);
+	return n == 0 ? gmem_add(&r->mem, gpa(RIG_ROM), r->rom, GMEM_PAGE, false) : n;
+}
+
+int rig_attach(struct rig *r, struct vdev *d)
+{
+	int n = loop_init(&r->loop);
+
+	r->d = d;
 	d->mem = &r->mem;
 	d->loop = &r->loop;
 	d->transport = &transport;
@@ -62,10 +66,22 @@ int rig_init(struct rig *r, struct vdev *d)
 	return n == 0 ? vdev_attach(d, NULL) : n;
 }
 
+int rig_init(struct rig *r, struct vdev *d)
+{
+	int n = rig_memory(r);
+
+	return n == 0 ? rig_attach(r, d) : n;
+}
+
 void rig_fini(struct rig *r)
 {
 	vdev_fini(r->d);
 	loop_fini(&r->loop);
+	rig_forget(r);
+}
+
+void rig_forget(struct rig *r)
+{
 	unmap_guarded(r->ram, RIG_RAM);
 	unmap_guarded(r->rom, GMEM_PAGE);
 	(void)close(take_fd(&r->ram_fd));

@@ -26,9 +26,12 @@ struct rig {
 	unsigned config_irqs;
 };
 
-/* Takes the device (made by its `new`), attaches it. 0 or -errno. */
+/* Makes the memory; takes the device (made by its `new`), attaches it. 0 or -errno. rig_init() does both. */
+int rig_memory(struct rig *r);
+int rig_attach(struct rig *r, struct vdev *d);
 int rig_init(struct rig *r, struct vdev *d);
-void rig_fini(struct rig *r); /* the device too */
+void rig_fini(struct rig *r);   /* the device too */
+void rig_forget(struct rig *r); /* the memory, where no device was attached */
 
 /* The driver's steps: reset, ACKNOWLEDGE, DRIVER, features (wanted & offered, with VERSION_1), FEATURES_OK.
  * False if the device refused. */
