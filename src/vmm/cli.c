@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "vmm/control.h"
 #include "vmm/layout.h"
 #include "vmm/machine.h"
 #include "vmm/note.h"
@@ -23,9 +24,10 @@
 
 /* What the options say, before anything is opened. */
 struct options {
-	const char *kernel, *initrd, *cmdline, *console, *serial, *port, *kvm;
+	const char *kernel, *initrd, *cmdline, *console, *serial, *port, *kvm, *control, *memory_file,
+		*restore;
 	uint64_t memory, cpus;
-	bool huge_pages;
+	bool huge_pages, clone;
 };
 
 static const struct option_row {
@@ -47,6 +49,14 @@ static const struct option_row {
 	  "a 16550 at 0x3F8 that only sends; stdio too" },
 	{ "port", OPT_TEXT, offsetof(struct options, port), "NAME=fd:N",
 	  "a named byte stream, over this socket" },
+	{ "control", OPT_TEXT, offsetof(struct options, control), "PATH",
+	  "control socket (see cor-vmm ctl)" },
+	{ "memory-file", OPT_TEXT, offsetof(struct options, memory_file), "FILE",
+	  "the guest's memory is this file" },
+	{ "restore", OPT_TEXT, offsetof(struct options, restore), "FILE",
+	  "go on from a saved state, with --memory-file" },
+	{ "clone", OPT_FLAG, offsetof(struct options, clone), "",
+	  "with --restore: leave the memory file as it is" },
 	{ "kvm", OPT_TEXT, offsetof(struct options, kvm), "fd:N", "an open /dev/kvm" },
 };
 
@@ -110,8 +120,12 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	if (!o->kernel)
-		return err_set(e, -EINVAL, "--kernel is missing");
+	if (!o->kernel == !o->restore)
+		return err_set(e, -EINVAL, "one of --kernel and --restore is needed");
+	if (o->restore && !o->memory_file)
+		return err_set(e, -EINVAL, "--restore wants --memory-file too");
+	if (o->clone && !o->restore)
+		return err_set(e, -EINVAL, "--clone is for --restore");
 	return 0;
 }
 
@@ -196,15 +210,32 @@ static int open_port(char *name, const char *fd, struct console_cfg *c, struct e
 
 /* ---- the machine ---- */
 
+/* Every file that is only opened. */
+static int open_plain(const struct options *o, struct vmm_cfg *cfg, struct err *e)
+{
+	const struct {
+		const char *what, *name;
+		int flags, *fd;
+	} files[] = {
+		{ "kernel", o->kernel, O_RDONLY, &cfg->kernel_fd },
+		{ "initrd", o->initrd, O_RDONLY, &cfg->initrd_fd },
+		{ "kvm", o->kvm, O_RDWR, &cfg->kvm_fd },
+		{ "restore", o->restore, O_RDONLY, &cfg->state_fd },
+		{ "memory-file", o->memory_file, o->clone ? O_RDONLY : O_RDWR | O_CREAT, &cfg->memory_fd },
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
+		if (files[i].name)
+			r = open_file(files[i].what, files[i].name, files[i].flags, files[i].fd, e);
+	return r;
+}
+
 static int open_all(const struct options *o, char **port_name, struct vmm_cfg *cfg, struct err *e)
 {
 	const char *eq = o->port ? strchr(o->port, '=') : NULL;
-	int r = open_file("kernel", o->kernel, O_RDONLY, &cfg->kernel_fd, e);
+	int r = open_plain(o, cfg, e);
 
-	if (r == 0 && o->initrd)
-		r = open_file("initrd", o->initrd, O_RDONLY, &cfg->initrd_fd, e);
-	if (r == 0 && o->kvm)
-		r = open_file("kvm", o->kvm, O_RDWR, &cfg->kvm_fd, e);
 	if (r == 0 && str_eq(o->serial, "stdio"))
 		r = dup_fd(STDOUT_FILENO, &cfg->serial_fd, e);
 	else if (r == 0 && o->serial)
@@ -225,24 +256,29 @@ static const struct vmm_cfg empty = {
 	.kvm_fd = -1,
 	.kernel_fd = -1,
 	.initrd_fd = -1,
+	.memory_fd = -1,
+	.state_fd = -1,
 	.serial_fd = -1,
 	.has_console = true,
 	.console = { .in_fd = -1, .out_fd = -1, .port_in_fd = -1, .port_out_fd = -1 }
 };
 
-struct stopper {
-	struct source src;
+/* What the program adds to a machine: signals, and the control socket. */
+struct extras {
+	struct source signals;
+	int signal_fd;
 	struct machine *m;
+	struct control ctl;
 };
 
 static void on_signal(struct source *s, uint32_t events)
 {
 	(void)events;
-	machine_stop(container_of(s, struct stopper, src)->m, END_STOPPED, "signal", 0);
+	machine_stop(container_of(s, struct extras, signals)->m, END_STOPPED, "signal", 0);
 }
 
 /* SIGINT and SIGTERM end the machine instead of the process. */
-static int catch_signals(struct machine *m, struct stopper *s, int *ret_fd, struct err *e)
+static int catch_signals(struct extras *x, struct err *e)
 {
 	sigset_t set;
 
@@ -251,11 +287,37 @@ static int catch_signals(struct machine *m, struct stopper *s, int *ret_fd, stru
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
-	s->m = m;
-	*ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (*ret_fd < 0 || loop_add(&m->loop, &s->src, *ret_fd, EPOLLIN, on_signal) < 0)
+	x->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (x->signal_fd < 0 || loop_add(&x->m->loop, &x->signals, x->signal_fd, EPOLLIN, on_signal) < 0)
 		return err_set(e, -errno, "signals: %m");
 	return 0;
+}
+
+/* A path is made a listening socket; an fd is taken as it is. */
+static int open_control(const char *name, struct extras *x, struct err *e)
+{
+	const char *base = strrchr(name, '/');
+	scoped_free char *dir = NULL;
+	scoped_fd at = -1;
+	int fd = -1, r = 0;
+
+	if (str_starts(name, "fd:")) {
+		r = open_file("control", name, O_RDWR, &fd, e);
+	} else {
+		dir = base ? str_fmt("%.*s", (int)(base - name + 1), name) : str_fmt(".");
+		at = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+		fd = at < 0 ? -errno : io_unix_listen_at(at, base ? base + 1 : name, 4);
+		if (fd < 0)
+			r = err_set(e, fd, "--control %s: %m", name);
+	}
+	return r == 0 ? control_init(&x->ctl, x->m, fd, e) : r;
+}
+
+static void extras_fini(struct extras *x)
+{
+	control_fini(&x->ctl);
+	loop_del(&x->signals);
+	scope_close(&x->signal_fd);
 }
 
 static int report(const struct machine *m)
@@ -280,13 +342,28 @@ static bool raw_stdin(struct termios *ret_old)
 	return tcsetattr(STDIN_FILENO, TCSANOW, &t) == 0;
 }
 
+/* Of a built machine. */
+static int serve_machine(struct machine *m, const struct options *o, struct err *e)
+{
+	struct extras x = { .m = m, .signal_fd = -1 };
+	struct termios old;
+	bool raw;
+	int r = catch_signals(&x, e);
+
+	if (r == 0 && o->control)
+		r = open_control(o->control, &x, e);
+	raw = r == 0 && (!o->console || str_eq(o->console, "stdio")) && raw_stdin(&old);
+	if (r == 0)
+		r = machine_run(m, e);
+	if (raw)
+		(void)tcsetattr(STDIN_FILENO, TCSANOW, &old); /* a terminal that is gone needs nothing */
+	extras_fini(&x);
+	return r == 0 ? report(m) : r;
+}
+
 static int run_machine(struct machine *m, struct vmm_cfg *cfg, const struct options *o, struct err *e)
 {
-	struct stopper stopper = { 0 };
-	struct termios old;
 	struct hv *hv = NULL;
-	scoped_fd sig = -1;
-	bool raw;
 	int r = kvm_open(cfg->kvm_fd, &hv, e);
 
 	if (r < 0) {
@@ -296,15 +373,7 @@ static int run_machine(struct machine *m, struct vmm_cfg *cfg, const struct opti
 	r = machine_build(m, hv, cfg, e);
 	if (r < 0)
 		return r;
-	r = catch_signals(m, &stopper, &sig, e);
-	raw = (!o->console || str_eq(o->console, "stdio")) && raw_stdin(&old);
-	if (r == 0)
-		r = machine_run(m, e);
-	if (raw)
-		(void)tcsetattr(STDIN_FILENO, TCSANOW, &old); /* a terminal that is gone needs nothing */
-	loop_del(&stopper.src);
-	if (r == 0)
-		r = report(m);
+	r = serve_machine(m, o, e);
 	machine_fini(m);
 	return r;
 }
@@ -324,6 +393,7 @@ static int cmd_run(int argc, char **argv, struct err *e)
 	cfg.memory = o.memory;
 	cfg.cpus = o.cpus > LAYOUT_VCPUS_MAX ? 0 : (uint32_t)o.cpus;
 	cfg.huge_pages = o.huge_pages;
+	cfg.clone = o.clone;
 	cfg.cmdline = o.cmdline;
 	m = calloc(1, sizeof *m);
 	r = m ? open_all(&o, &port_name, &cfg, e) : err_set(e, -ENOMEM, "out of memory");
@@ -342,6 +412,8 @@ int vmm_main(int argc, char **argv)
 
 	if (argc >= 2 && str_eq(argv[1], "run"))
 		return cmd_run(argc - 2, argv + 2, &e);
+	if (argc >= 2 && str_eq(argv[1], "ctl"))
+		return vmctl_main(argc - 2, argv + 2);
 	if (argc == 2 && str_eq(argv[1], "--help")) {
 		usage(stdout);
 		return 0;

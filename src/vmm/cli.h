@@ -6,4 +6,8 @@
  * 1: the command line is wrong; 2: the machine could not be made, or crashed. */
 int vmm_main(int argc, char **argv);
 
+/* `cor-vmm ctl SOCKET VERB...` (client.c), the arguments behind "ctl": 0, 1 as above, 2: the machine refused.
+ */
+int vmctl_main(int argc, char **argv);
+
 #endif

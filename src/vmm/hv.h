@@ -73,8 +73,9 @@ struct hv_ops {
 	int (*msi_route)(struct hv *h, uint32_t gsi, uint64_t addr, uint32_t data);
 	/* Creates vCPU `id` of `n`, with the machine's CPUID; not yet with registers. */
 	int (*vcpu_add)(struct hv *h, uint32_t id, uint32_t n, struct err *e);
-	/* Runs until something is to be done. 0, or -errno when the hypervisor itself failed. */
-	int (*vcpu_run)(struct hv *h, uint32_t id, struct hv_exit *ret);
+	/* Runs until something is to be done. 0, or -errno when the hypervisor itself failed. An access that
+	 * was served is over for the guest only when its vCPU runs again: `finish` does no more than that. */
+	int (*vcpu_run)(struct hv *h, uint32_t id, bool finish, struct hv_exit *ret);
 	/* Registers of a vCPU that does not run. `boot`: only regs, sregs, mp
 	 * (and msrs, when setting). */
 	int (*vcpu_get)(struct hv *h, uint32_t id, struct hv_cpu *ret, bool boot, struct err *e);

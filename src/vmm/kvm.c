@@ -185,12 +185,15 @@ static void decode(const struct kvm *k, struct kvm_run *run, struct hv_exit *ret
 	}
 }
 
-static int kvm_vcpu_run(struct hv *h, uint32_t id, struct hv_exit *ret)
+static int kvm_vcpu_run(struct hv *h, uint32_t id, bool finish, struct hv_exit *ret)
 {
 	struct kvm *k = kvm_of(h);
 	struct kvm_vcpu *v = &k->vcpus[id];
-	int r = ioctl(v->fd, KVM_RUN, 0);
+	int r;
 
+	if (finish)
+		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	r = ioctl(v->fd, KVM_RUN, 0);
 	*ret = (struct hv_exit){ .kind = HV_EXIT_INTR, .count = 1 };
 	/* After this the caller reads the machine's wishes, which are set before the kick (vcpu_kick()). */
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);

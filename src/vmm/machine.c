@@ -10,10 +10,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "vmm/boot/boot.h"
 #include "vmm/layout.h"
+#include "vmm/snap.h"
 
 #define VCPU_STACK 65536 /* run loop and register accesses; a vq_chain (4 KiB) never lives here */
 #define MEMORY_MIN (32 * LAYOUT_MIB)
@@ -28,10 +30,9 @@ const char *machine_end_text(enum machine_end how)
 
 /* ---- memory ---- */
 
-static int make_ram(struct machine *m, bool huge, struct err *e)
+static int new_ram(struct machine *m, bool huge, struct err *e)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB : 0);
-	void *p;
 
 	m->ram_fd = memfd_create("guest-ram", flags);
 	if (m->ram_fd < 0)
@@ -40,7 +41,35 @@ static int make_ram(struct machine *m, bool huge, struct err *e)
 	    fcntl(m->ram_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return err_set(e, -errno, "guest memory of %llu MiB: %m",
 			       (unsigned long long)(m->ram_size / LAYOUT_MIB));
-	p = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->ram_fd, 0);
+	return 0;
+}
+
+/* A file that the caller keeps: it becomes as long as the memory, or, of a clone, must be. */
+static int file_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	struct stat st;
+
+	m->ram_fd = take_fd(&cfg->memory_fd);
+	if (!cfg->clone && ftruncate(m->ram_fd, (off_t)m->ram_size) < 0)
+		return err_set(e, -errno, "memory file: %m");
+	if (fstat(m->ram_fd, &st) < 0)
+		return err_set(e, -errno, "memory file: %m");
+	if (st.st_size < 0 || (uint64_t)st.st_size != m->ram_size)
+		return err_set(e, -EINVAL, "memory file: %lld bytes, the machine has %llu",
+			       (long long)st.st_size, (unsigned long long)m->ram_size);
+	return 0;
+}
+
+static int make_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	int r = cfg->memory_fd >= 0 ? file_ram(m, cfg, e) : new_ram(m, cfg->huge_pages, e);
+	void *p;
+
+	if (r < 0)
+		return r;
+	m->ram_private = cfg->clone;
+	p = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE,
+		 (m->ram_private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, m->ram_fd, 0);
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "map guest memory: %m");
 	m->ram = p;
@@ -56,7 +85,7 @@ static int add_ram(struct machine *m, uint64_t at, uint64_t off, uint64_t len, s
 	return m->hv->ops->mem_add(m->hv, gpa(at), m->ram + off, len, true, e);
 }
 
-static int build_memory(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
+static int build_memory(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 {
 	uint64_t low = boot_low_ram(cfg->memory);
 	int r;
@@ -64,7 +93,7 @@ static int build_memory(struct machine *m, const struct vmm_cfg *cfg, struct err
 	if (cfg->memory < MEMORY_MIN || cfg->memory > MEMORY_MAX || cfg->memory % LAYOUT_MIB != 0)
 		return err_set(e, -EINVAL, "memory: whole MiB from 32M to 1024G");
 	m->ram_size = cfg->memory;
-	r = make_ram(m, cfg->huge_pages, e);
+	r = make_ram(m, cfg, e);
 	if (r == 0)
 		r = add_ram(m, 0, 0, low, e);
 	if (r == 0 && cfg->memory > low)
@@ -180,7 +209,9 @@ static int build(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 		r = build_vcpus(m, cfg, e);
 	if (r == 0)
 		r = build_devices(m, cfg, e);
-	return r == 0 ? boot(m, cfg, e) : r;
+	if (r < 0)
+		return r;
+	return cfg->state_fd >= 0 ? snap_load(m, cfg->state_fd, e) : boot(m, cfg, e);
 }
 
 int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct err *e)
@@ -200,7 +231,8 @@ int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct 
 
 void vmm_cfg_close(struct vmm_cfg *cfg)
 {
-	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd };
+	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd, &cfg->memory_fd,
+			     &cfg->state_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		scope_close(fds[i]);
@@ -309,18 +341,28 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 	struct machine *m = v->m;
+	bool access = false; /* the last exit was one that the guest waits for */
 	struct hv_exit x;
 	int r;
 
 	(void)pthread_mutex_lock(&m->lock);
 	v->tid = (int)syscall(SYS_gettid);
 	(void)pthread_mutex_unlock(&m->lock);
-	while (wish_of(m) == WISH_RUN || park(m)) {
-		r = m->hv->ops->vcpu_run(m->hv, v->id, &x);
+	for (;;) {
+		enum machine_wish wish = wish_of(m);
+
+		/* Standing still, an access must be over: a snapshot would hold half of it. */
+		if (wish != WISH_RUN && !access) {
+			if (!park(m))
+				break;
+			continue;
+		}
+		r = m->hv->ops->vcpu_run(m->hv, v->id, wish != WISH_RUN, &x);
 		if (r < 0)
 			machine_stop(m, END_CRASH, "the hypervisor can't run a vCPU", (uint64_t)-r);
 		else
 			machine_exit(m, &x);
+		access = r == 0 && (x.kind == HV_EXIT_PIO || x.kind == HV_EXIT_MMIO);
 	}
 	return NULL;
 }

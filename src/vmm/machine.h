@@ -44,8 +44,9 @@ struct vcpu {
 struct machine {
 	struct hv *hv; /* owned */
 	struct gmem mem;
-	int ram_fd;   /* the memfd; -1 = none */
-	uint8_t *ram; /* all of it; the part above the hole follows the part below */
+	int ram_fd;       /* the memory's file; -1 = none */
+	bool ram_private; /* a clone's: pages it wrote are its own, the others the file's */
+	uint8_t *ram;     /* all of it; the part above the hole follows the part below */
 	uint64_t ram_size;
 	struct loop loop;
 	struct pci_bus pci;

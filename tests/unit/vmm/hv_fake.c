@@ -71,12 +71,16 @@ static void wait_kick(struct hv_fake *f, uint32_t id)
 		(void)usleep(100);
 }
 
-static int fake_vcpu_run(struct hv *h, uint32_t id, struct hv_exit *ret)
+static int fake_vcpu_run(struct hv *h, uint32_t id, bool finish, struct hv_exit *ret)
 {
 	struct hv_fake *f = fake_of(h);
 	struct fake_exit *x;
 
 	*ret = (struct hv_exit){ .kind = HV_EXIT_INTR, .count = 1 };
+	if (finish) {
+		f->n_finished++;
+		return 0;
+	}
 	if (id != 0 || f->at == f->n_script) {
 		wait_kick(f, id);
 		return 0;

@@ -34,8 +34,9 @@ struct hv_fake {
 	/* vCPU 0 plays these, then waits for a kick like the others. */
 	struct fake_exit *script;
 	unsigned n_script, at;
-	int kicked[64]; /* atomic */
-	int fail_mem;   /* -errno of mem_add, 0 = works */
+	unsigned n_finished; /* accesses finished without going on */
+	int kicked[64];      /* atomic */
+	int fail_mem;        /* -errno of mem_add, 0 = works */
 	uint64_t clock_ns;
 	bool closed;
 };

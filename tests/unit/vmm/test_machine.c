@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base/io.h"
 #include "hv_fake.h"
+#include "vmm/control.h"
 #include "vmm/layout.h"
-#include "vmm/machine.h"
+#include "vmm/snap.h"
+#include "wire/vmmctl.h"
 
 static struct hv_fake fake;
 static struct machine m;
@@ -40,6 +43,8 @@ static struct vmm_cfg config(void)
 				 .kernel_fd = kernel_fd(),
 				 .initrd_fd = -1,
 				 .serial_fd = -1,
+				 .memory_fd = -1,
+				 .state_fd = -1,
 				 .memory = 32 * LAYOUT_MIB,
 				 .cpus = 2,
 				 .cmdline = "quiet",
@@ -180,6 +185,172 @@ static void test_pause(void **state)
 	assert_int_equal(m.end_code, 7);
 }
 
+/* ---- control socket and snapshots ---- */
+
+static int client;
+static int state_fd, memory_fd;
+
+static struct vmmctl_answer ask(uint32_t verb, const int *fds, size_t n_fds)
+{
+	struct vmmctl_request q = { .magic = VMMCTL_MAGIC, .verb = verb };
+	struct vmmctl_answer a = { 0 };
+
+	assert_int_equal(io_send_fds(client, &q, sizeof q, fds, n_fds), 0);
+	assert_int_equal(read(client, &a, sizeof a), sizeof a);
+	assert_int_equal(a.magic, VMMCTL_MAGIC);
+	return a;
+}
+
+static void *controller(void *arg)
+{
+	int files[2] = { state_fd, memory_fd };
+	struct vmmctl_answer a = ask(VMMCTL_INFO, NULL, 0);
+
+	(void)arg;
+	assert_int_equal(a.state, VMMCTL_RUNNING);
+	assert_int_equal(a.vcpus, 2);
+	assert_int_equal(a.memory, 32 * LAYOUT_MIB);
+	assert_int_equal(ask(VMMCTL_SAVE, files, 2).result, -EBUSY); /* it runs */
+	assert_int_equal(ask(VMMCTL_N, NULL, 0).result, -EPROTO);
+	assert_int_equal(ask(VMMCTL_BALLOON, NULL, 0).result, -ENODEV);
+	assert_int_equal(ask(VMMCTL_PAUSE, NULL, 0).state, VMMCTL_PAUSED);
+	assert_int_equal(ask(VMMCTL_SAVE, NULL, 0).result, -EINVAL);
+	assert_int_equal(ask(VMMCTL_SAVE, files, 2).result, 0);
+	assert_int_equal(ask(VMMCTL_RESUME, NULL, 0).state, VMMCTL_RUNNING);
+	a = ask(VMMCTL_STOP, NULL, 0);
+	assert_int_equal(a.state, VMMCTL_ENDED);
+	assert_int_equal(a.end, END_STOPPED);
+	return NULL;
+}
+
+/* Builds a machine from the two files. */
+static int restore(struct vmm_cfg *cfg, struct err *e)
+{
+	hv_fake_init(&fake);
+	(void)close(cfg->kernel_fd);
+	cfg->kernel_fd = -1;
+	cfg->clone = true;
+	cfg->state_fd = dup(state_fd);
+	cfg->memory_fd = dup(memory_fd);
+	assert_int_equal(lseek(state_fd, 0, SEEK_SET), 0);
+	return machine_build(&m, &fake.hv, cfg, e);
+}
+
+static void refuse_snapshot(off_t at, const void *bytes, size_t n)
+{
+	struct vmm_cfg cfg = config();
+	struct err e = { 0 };
+	uint8_t old[16];
+
+	assert_int_equal(pread(state_fd, old, n, at), n);
+	assert_int_equal(pwrite(state_fd, bytes, n, at), n);
+	assert_int_equal(restore(&cfg, &e), -EBADMSG);
+	assert_true(e.msg[0]);
+	assert_int_equal(pwrite(state_fd, old, n, at), n);
+}
+
+static void check_refusals(void)
+{
+	size_t devices = 56 + 2 * sizeof(struct hv_cpu);
+	struct vmm_cfg cfg = config();
+
+	refuse_snapshot(0, "x", 1);                                                  /* no snapshot */
+	refuse_snapshot(8, "\xFF", 1);                                               /* version */
+	refuse_snapshot((off_t)devices, "net", 4);                                   /* another device */
+	refuse_snapshot((off_t)(devices + sizeof(struct vdev_snapshot)), "\xFF", 1); /* PCI command */
+	cfg.cpus = 1;
+	assert_int_equal(restore(&cfg, NULL), -EBADMSG);
+	cfg = config();
+	cfg.memory *= 2;
+	assert_int_equal(restore(&cfg, NULL), -EINVAL); /* the memory file is shorter */
+	assert_int_equal(ftruncate(state_fd, (off_t)devices + 100), 0);
+	cfg = config();
+	assert_int_equal(restore(&cfg, NULL), -EBADMSG);
+}
+
+static void test_control_and_snapshot(void **state)
+{
+	struct control c;
+	struct vmm_cfg cfg = config();
+	int pair[2];
+	pthread_t t;
+
+	(void)state;
+	hv_fake_init(&fake);
+	fake.clock_ns = 12345;
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	state_fd = memfd_create("state", 0);
+	memory_fd = memfd_create("memory", 0);
+	client = pair[1];
+	m.ram[0x200000] = 77;
+	m.uart_scratch = 9;
+	assert_int_equal(control_init(&c, &m, pair[0], NULL), 0);
+	assert_int_equal(pthread_create(&t, NULL, controller, NULL), 0);
+	play(NULL, 0);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	control_fini(&c);
+	control_fini(&c);
+	machine_fini(&m);
+
+	cfg = config();
+	assert_int_equal(restore(&cfg, NULL), 0);
+	assert_int_equal(m.ram[0x200000], 77);
+	assert_int_equal(m.uart_scratch, 9);
+	assert_int_equal(fake.clock_ns, 12345);
+	assert_int_equal(fake.cpu.regs.rip, 0x100000);
+	m.ram[0x200000] = 78; /* a clone's write stays its own */
+	machine_fini(&m);
+	cfg = config();
+	assert_int_equal(restore(&cfg, NULL), 0);
+	assert_int_equal(m.ram[0x200000], 77);
+	assert_int_equal(snap_save_memory(&m, memory_fd, NULL), -ENOTSUP);
+	machine_fini(&m);
+	check_refusals();
+	(void)close(client);
+	(void)close(state_fd);
+	(void)close(memory_fd);
+}
+
+/* Who speaks something else is disconnected; the end is told unasked. */
+static void test_control_garbage(void **state)
+{
+	struct vmmctl_answer a;
+	struct vmm_cfg cfg = config();
+	struct control c;
+	int pair[2];
+
+	(void)state;
+	hv_fake_init(&fake);
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(control_init(&c, &m, pair[0], NULL), 0);
+	assert_int_equal(write(pair[1], "garbage", 7), 7);
+	assert_int_equal(loop_once(&m.loop, 0), 0);
+	assert_int_equal(read(pair[1], &a, sizeof a), 0);
+	(void)close(pair[1]);
+	control_fini(&c);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(control_init(&c, &m, pair[0], NULL), 0);
+	machine_stop(&m, END_POWEROFF, NULL, 0);
+	control_fini(&c);
+	assert_int_equal(read(pair[1], &a, sizeof a), sizeof a);
+	assert_int_equal(a.verb, VMMCTL_N);
+	assert_int_equal(a.end, END_POWEROFF);
+	(void)close(pair[1]);
+	machine_fini(&m);
+}
+
+/* A vCPU that stands still has finished the access it came with. */
+static void test_finish(void **state)
+{
+	struct fake_exit x[] = { { HV_EXIT_PIO, 0x600, 0x34, 0, 1, true } };
+
+	(void)state;
+	play(x, 1);
+	assert_int_equal(fake.n_finished, 1);
+}
+
 static void test_uart(void **state)
 {
 	struct vmm_cfg cfg = config();
@@ -257,6 +428,9 @@ int main(void)
 		T(test_start),
 		T(test_repeated),
 		T(test_pause),
+		T(test_finish),
+		cmocka_unit_test(test_control_and_snapshot),
+		cmocka_unit_test(test_control_garbage),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_refused),
 	};
