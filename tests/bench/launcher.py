@@ -17,7 +17,7 @@ import leak
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 0x20000, 0x4000, 0x40000, 36, 1
 CGROUP2 = "/sys/fs/cgroup/unified"
-ERR_SHOWN = OUT_SHOWN = 2000
+ERR_SHOWN, OUT_SHOWN = 2000, 50000
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 libc = ctypes.CDLL(None, use_errno=True)
