@@ -15,6 +15,7 @@ import time
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 sys.dont_write_bytecode = True
 
+import boot  # noqa: E402
 import density  # noqa: E402
 import execs  # noqa: E402
 import host  # noqa: E402
@@ -38,6 +39,7 @@ SUBCOMMANDS = {
     "density": Command("memory of one more idle container", density),
     "exec": Command("time of a session in a running container", execs),
     "io": Command("bytes per second through stdout and the root file system", streams),
+    "boot": Command("instructions and time of each stage of the guest's boot", boot, False, ["cor cold"]),
     "soak": Command("many containers one after the other: is anything left?", soak, False, ["cor clone"]),
 }
 PROGRESS_S = 2.0
