@@ -15,6 +15,7 @@ import time
 import builds
 import harness
 import kvmhost
+import mutants
 import runner
 import style
 from runner import Totals
@@ -197,6 +198,10 @@ def lane_bench(opts):
     return runtime_tests("bench", opts, "qemu")
 
 
+def lane_mutants(opts):
+    return mutants.run(TOP, builds.base_dir(opts) / "mutants", opts.filter)
+
+
 LANES = {
     "style": ("layout, spelling, shell scripts, include table", lane_style),
     "unit": ("gcc build without warnings, unit tests, fuzz corpora", lane_unit),
@@ -205,6 +210,7 @@ LANES = {
     "reference": ("only by name: the cli and vm tests against runc and crun", lane_reference),
     "cli": ("all verbs with the agent in namespaces instead of a machine", lane_cli),
     "vm": ("real virtual machines, crun as oracle", lane_vm),
+    "mutants": ("only by name: a check is deleted, and a test must fail", lane_mutants),
     "kvm": ("what needs KVM, here or in an emulated host", lane_kvm),
     "kernel": ("kernels that cor-image builds; 12 minutes once, then from the cache", lane_kernel),
     "engines": ("Podman and containerd with cor", lane_engines),
@@ -221,8 +227,9 @@ def default_names(opts):
         return ["cli", "vm", "engines"]
     if opts.quick:
         return ["style", "unit", "cli", "vm"]
-    # `reference` asks runc and crun, whose own races are not ours to fail on: it is for who writes tests.
-    return [name for name in names() if name not in ("reference", "kernel")]
+    # `reference` asks runc and crun, whose own races are not ours to fail on: it is for who writes tests, as is
+    # `mutants`.
+    return [name for name in names() if name not in ("reference", "kernel", "mutants")]
 
 
 def run(name, opts):

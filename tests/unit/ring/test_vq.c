@@ -111,6 +111,32 @@ static void test_unpop(void **state)
 	assert_int_equal(c.head, head);
 }
 
+/* More chains than entries, each of them fine; and once broken, a driver's repair does not heal. */
+static void test_too_many(void **state)
+{
+	(void)state;
+	for (uint16_t i = 0; i < N; i++)
+		vqdrv_desc(&v, i, data, 4, 0, 0);
+	*vqdrv_avail_idx(&v) = N + 1;
+	assert_int_equal(vq_pop(&q, &c), -EPROTO);
+	*vqdrv_avail_idx(&v) = 1;
+	assert_int_equal(vq_pop(&q, &c), -EPROTO);
+}
+
+/* What lies behind the table looks like a descriptor, too. */
+static void test_beyond_table(void **state)
+{
+	(void)state;
+	v.desc = q.st.desc = data;
+	for (uint16_t i = 0; i <= N; i++)
+		vqdrv_desc(&v, i, data + 0x1000, 4, 0, 0);
+	assert_int_equal(vq_start(&q, &mem, false, true), 0);
+	vqdrv_offer(&v, N - 1);
+	assert_int_equal(vq_pop(&q, &c), 1);
+	vqdrv_offer(&v, N);
+	assert_int_equal(vq_pop(&q, &c), -EPROTO);
+}
+
 /* Several at once: in order, over the ring's end. */
 static void test_push_n(void **state)
 {
@@ -397,6 +423,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(test_chain),
 		T(test_push_n),
+		T(test_too_many),
+		T(test_beyond_table),
 		T(test_wrap),
 		T(test_unpop),
 		T(test_start),

@@ -39,6 +39,8 @@ static void reply(struct backend *b, const struct message *to, const void *p, ui
 	if (lies && b->lie == WRONG_VALUE)
 		for (uint32_t i = 0; i < size; i++)
 			m.p[i] = (uint8_t)~m.p[i];
+	if (lies && b->lie == NO_VERSION_1)
+		m.p[4] &= 0xFE;
 	if (lies && b->lie == WRONG_INDEX)
 		m.p[0] ^= 1;
 	if (lies && b->lie == LARGE_BASE)

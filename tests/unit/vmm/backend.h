@@ -24,8 +24,9 @@ enum backend_lie {
 	WRONG_VERSION,
 	NOT_A_REPLY,
 	ODD_FLAG,
-	WRONG_VALUE, /* the reply's content: an acknowledgement that is none, missing features... */
-	WRONG_INDEX, /* of GET_VRING_BASE */
+	WRONG_VALUE,  /* the reply's content: an acknowledgement that is none, missing features... */
+	NO_VERSION_1, /* of the features */
+	WRONG_INDEX,  /* of GET_VRING_BASE */
 	LARGE_BASE,
 };
 

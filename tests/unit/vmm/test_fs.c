@@ -116,11 +116,11 @@ static void test_refused(void **state)
 		uint32_t at;
 		int want;
 	} bad[] = {
-		{ CLOSES, 1, -EPIPE },         { CLOSES, 15, -EPIPE },       { CLOSES, 17, -EPIPE },
-		{ SILENT, 1, -EPIPE },         { HALF, 1, -EPIPE },          { WRONG_REQUEST, 1, -EPIPE },
-		{ WRONG_SIZE, 1, -EPIPE },     { WRONG_VERSION, 1, -EPIPE }, { NOT_A_REPLY, 1, -EPIPE },
-		{ ODD_FLAG, 1, -EPIPE },       { WRONG_VALUE, 1, -ENOTSUP }, { WRONG_VALUE, 15, -ENOTSUP },
-		{ WRONG_VALUE, 17, -ENOTSUP },
+		{ CLOSES, 1, -EPIPE },         { CLOSES, 15, -EPIPE },        { CLOSES, 17, -EPIPE },
+		{ SILENT, 1, -EPIPE },         { HALF, 1, -EPIPE },           { WRONG_REQUEST, 1, -EPIPE },
+		{ WRONG_SIZE, 1, -EPIPE },     { WRONG_VERSION, 1, -EPIPE },  { NOT_A_REPLY, 1, -EPIPE },
+		{ ODD_FLAG, 1, -EPIPE },       { WRONG_VALUE, 1, -ENOTSUP },  { WRONG_VALUE, 15, -ENOTSUP },
+		{ WRONG_VALUE, 17, -ENOTSUP }, { NO_VERSION_1, 1, -ENOTSUP },
 	};
 	struct timespec from, to;
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
@@ -182,13 +183,16 @@ static void test_send_stalled(void **state)
 
 static void test_receive(void **state)
 {
+	int unread = 0;
 	uint32_t len;
 
 	(void)state;
 	rig_up(&rig, 16);
 	send_packet(60);
-	rig_turn(&rig); /* no buffers: nobody reads, nobody spins */
+	rig_serve(&rig); /* no buffers: nobody reads, nobody spins */
 	assert_false(watching());
+	assert_int_equal(ioctl(peer, SIOCOUTQ, &unread), 0);
+	assert_true(unread > 0);
 	for (unsigned i = 0; i < 4; i++)
 		offer_rx(rig.data + i * 2048, 2048);
 	rig_serve(&rig);
@@ -298,7 +302,7 @@ static void test_many_segments(void **state)
 
 static void test_bad_buffers(void **state)
 {
-	struct vqdrv_seg out = { 0, 20 };
+	struct vqdrv_seg out[] = { { rig.data, 20 }, { rig.data + 100, 2000 } };
 
 	(void)state;
 	rig_up(&rig, 16);
@@ -306,8 +310,9 @@ static void test_bad_buffers(void **state)
 	rig_serve(&rig);
 	assert_false(vdev_is_active(rig.d));
 	rig_up(&rig, 16);
-	out.addr = rig.data;
-	vqdrv_add(&rig.q[RX], &out, 1, 0);
+	out[0].addr = rig.data;
+	out[1].addr = rig.data + 100;
+	vqdrv_add(&rig.q[RX], out, 1, 1);
 	rig_serve(&rig);
 	assert_false(vdev_is_active(rig.d));
 	send_packet(60);
