@@ -272,8 +272,11 @@ static int ask_ksm(struct check_ctx *c, struct check_item *it)
 		str_addf(&it->found, "; VMs of template.domain %s offer it their memory", domain);
 	else
 		str_add(&it->found, "; VMs don't offer it their memory (ksm.domain)");
-	if (domain && *run != '1')
+	if (domain && *run != '1') {
 		it->result = CHECK_DEGRADED;
+		it->remedy = "echo 1 > " KSM "run; it costs CPU time all the time: see pages_to_scan and "
+			     "sleep_millisecs beside that file";
+	}
 	return 0;
 }
 
@@ -430,9 +433,7 @@ const struct check_row check_host_rows[] = {
 	  "modprobe kvm_intel nested=1 (or kvm_amd)", ask_nested },
 	{ "memory", "memory", false, "a VM may push the host into swap, or be killed",
 	  "free memory, or a smaller vm.memory in cor.conf", ask_memory },
-	{ "ksm", "KSM", false, "equal pages of VMs (ksm.domain) are not merged",
-	  "a kernel with CONFIG_KSM; echo 1 > " KSM "run; it costs CPU time all the time, more with a larger "
-	  "pages_to_scan beside that file or a smaller sleep_millisecs",
+	{ "ksm", "KSM", false, "equal pages of VMs (ksm.domain) are not merged", "a kernel with CONFIG_KSM",
 	  ask_ksm },
 	{ "cgroups", "cgroups", false,
 	  "the host can't limit what a VM takes; the guest still limits the container",
