@@ -19,7 +19,6 @@
 
 #define WHY_MAX         2048  /* unread words of QEMU that why() adds */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
-#define SETTLE_MS       4500  /* see settle() */
 
 struct qemu {
 	struct qmp qmp;
@@ -260,19 +259,6 @@ static int write_state(struct qmp *q, int fd, struct err *e)
 	return 0;
 }
 
-/* What a guest does in its first seconds by itself, each clone would do again: it reports all free memory
- * (from 2 s after the balloon's driver was loaded, in two or three steps of 2 s), which writes to a page of
- * its kernel for each block, and measures its clock anew. Nothing says that it is done; one that is not
- * costs its clones some memory and no more. */
-static int settle(const struct hv *hv, struct err *e)
-{
-	int r = proc_wait_end(hv->pidfd, SETTLE_MS);
-
-	if (r == -ETIMEDOUT)
-		return 0;
-	return err_set(e, r < 0 ? r : -ESRCH, "the hypervisor ended before its state was saved");
-}
-
 static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" QEMU_STATE_FILE, dir);
@@ -288,8 +274,6 @@ static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err 
 	if (fd < 0)
 		return err_set(e, -errno, "template %s: %m", path);
 	r = qmp_wait_event(&q->qmp, 1u << QMP_PORT_OPEN, timeout_ms, e);
-	if (r >= 0)
-		r = settle(hv, e);
 	if (r < 0)
 		return r;
 	r = write_state(&q->qmp, fd, e);
