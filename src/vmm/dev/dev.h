@@ -119,4 +119,13 @@ int must_check fs_back(struct vdev *d, int sock, struct err *e);
 int must_check fs_pause(struct vdev *d);
 void fs_resume(struct vdev *d);
 
+/* virtiofs.c: a directory of the host, served by another process. */
+struct virtiofs_cfg {
+	unsigned index; /* fs0, fs1...: for messages */
+	int fd; /* SOCK_SEQPACKET to a file server (src/fs/cli.c says what goes over it); -1: none, for a
+		   machine that is made to be saved */
+	const char *tag; /* 1..36 bytes: what the guest mounts (borrowed during new) */
+};
+int must_check virtiofs_new(const struct virtiofs_cfg *cfg, struct vdev **ret, struct err *e);
+
 #endif
