@@ -105,11 +105,11 @@ static int run(const struct options *o, struct err *e)
 	int r;
 
 	conf.max_fds = files > SPARE_FDS ? files - SPARE_FDS : 0;
-	r = fs_new(&conf, &fs, e);
+	r = fs_open(&conf, &fs, e);
 	if (r < 0)
 		return r;
 	r = serve(fs, (int)o->socket, e);
-	fs_free(fs);
+	fs_close(fs);
 	return r;
 }
 

@@ -192,7 +192,7 @@ int do_destroy(struct call *c)
 	return 0;
 }
 
-int fs_new(const struct fs_conf *conf, struct fs **ret, struct err *e)
+int fs_open(const struct fs_conf *conf, struct fs **ret, struct err *e)
 {
 	struct fs *fs = calloc(1, sizeof *fs);
 	int r;
@@ -208,14 +208,14 @@ int fs_new(const struct fs_conf *conf, struct fs **ret, struct err *e)
 			(void)err_set(e, r, "the shared directory: %m");
 	}
 	if (r < 0) {
-		fs_free(fs);
+		fs_close(fs);
 		return r;
 	}
 	*ret = fs;
 	return 0;
 }
 
-void fs_free(struct fs *fs)
+void fs_close(struct fs *fs)
 {
 	if (!fs)
 		return;

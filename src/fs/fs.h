@@ -34,8 +34,8 @@ struct fs;
 
 /* Makes a server. The process' working directory becomes conf->fds: descriptors are reopened, and extended
  * attributes reached, by their number there. The umask is the server's to change. */
-int must_check fs_new(const struct fs_conf *conf, struct fs **ret, struct err *e);
-void fs_free(struct fs *fs); /* NULL is fine */
+int must_check fs_open(const struct fs_conf *conf, struct fs **ret, struct err *e);
+void fs_close(struct fs *fs); /* NULL is fine */
 
 /* Serves one request: `n` bytes at `req` (8-byte aligned), the reply goes to `reply` (8-byte aligned), which
  * has room for `cap` bytes. Returns the reply's length, 0 = there is none (forget, or not even a header). */

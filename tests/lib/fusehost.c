@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	data = str_fmt("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", dev);
 	if (mount("fusehost", argv[2], "fuse", 0, data) < 0)
 		return fail(argv[2]);
-	if (fs_new(&conf, &fs, &e) < 0) {
+	if (fs_open(&conf, &fs, &e) < 0) {
 		(void)fprintf(stderr, "%s\n", e.msg);
 		return 1;
 	}
@@ -70,6 +70,6 @@ int main(int argc, char **argv)
 	(void)printf("most inodes %u\n", counts.inodes);
 	counts = fs_count(fs);
 	(void)printf("inodes %u handles %u fds %u\n", counts.inodes, counts.handles, counts.fds);
-	fs_free(fs);
+	fs_close(fs);
 	return 0;
 }

@@ -327,7 +327,7 @@ static void test_real_server(void **state)
 	scoped_fd at = open(dir, O_PATH | O_CLOEXEC);
 	conf.root = open(dir, O_PATH | O_CLOEXEC);
 	conf.fds = open("/proc/self/fd", O_PATH | O_CLOEXEC);
-	assert_int_equal(fs_new(&conf, &fs, NULL), 0);
+	assert_int_equal(fs_open(&conf, &fs, NULL), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		uint8_t *reply = i == 0 ? ask(0, FUSE_INIT, 1, &init, sizeof init, 200)
 					: ask(1, FUSE_MKDIR, 2, &mkdir, (uint32_t)sizeof mkdir.in + 2, 200);
@@ -341,7 +341,7 @@ static void test_real_server(void **state)
 		assert_true(used(&len));
 		assert_int_equal(((struct fuse_out_header *)(void *)reply)->error, 0);
 	}
-	fs_free(fs);
+	fs_close(fs);
 	assert_int_equal(unlinkat(at, "d", AT_REMOVEDIR), 0);
 	assert_int_equal(fchdir(before), 0);
 	assert_int_equal(rmdir(dir), 0);
