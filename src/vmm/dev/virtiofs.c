@@ -21,7 +21,7 @@
 #define QUEUE_HIPRIO 0u
 #define QUEUES       2u /* hiprio and one for requests: the server does one thing at a time */
 #define QUEUE_SIZE   128u
-#define INFLIGHT     16u /* as many as the server lets the guest send unasked (its max_background) */
+#define SLOTS        16u /* as many as the server lets the guest send unasked (its max_background) */
 #define REQUEST_MAX  (136u << 10)
 
 /* Guest-visible state. */
@@ -49,7 +49,7 @@ struct fs_dev {
 	bool destroy;      /* the session is over: the server has to be told */
 	unsigned discard;  /* replies to come that nobody waits for any more */
 	unsigned first, n; /* slots in use, a ring: the oldest is answered first */
-	struct fs_slot slot[INFLIGHT];
+	struct fs_slot slot[SLOTS];
 };
 
 static struct fs_dev *fs_of(struct vdev *d)
@@ -166,7 +166,7 @@ static bool serve(struct fs_dev *f, unsigned q, struct vq_chain *c)
 	if (r < 0 && has_reply(h.opcode)) {
 		fail(f, c, q, h.unique, r);
 	} else if (has_reply(h.opcode)) {
-		struct fs_slot *s = &f->slot[(f->first + f->n++) % INFLIGHT];
+		struct fs_slot *s = &f->slot[(f->first + f->n++) % SLOTS];
 
 		s->unique = h.unique;
 		s->q = q;
@@ -187,7 +187,7 @@ static void fs_kick(struct vdev *d, unsigned q)
 		arm(f);
 		return;
 	}
-	while (f->n < INFLIGHT && served < VDEV_BUDGET && vdev_pop(d, q, &c)) {
+	while (f->n < SLOTS && served < VDEV_BUDGET && vdev_pop(d, q, &c)) {
 		if (!serve(f, q, &c))
 			break;
 		served++;
@@ -246,7 +246,7 @@ static bool answer(struct fs_dev *f)
 		vdev_break(&f->d, "the file server's reply belongs to no request");
 		return false;
 	}
-	f->first = (f->first + 1) % INFLIGHT;
+	f->first = (f->first + 1) % SLOTS;
 	f->n--;
 	if ((uint64_t)n > s->chain.in_len) { /* the guest left less room than it asked for */
 		fail(f, &s->chain, s->q, s->unique, -EIO);
@@ -260,7 +260,7 @@ static bool answer(struct fs_dev *f)
 static void on_socket(struct vdev *d, struct vdev_watch *w, uint32_t events)
 {
 	struct fs_dev *f = fs_of(d);
-	bool was_full = f->n == INFLIGHT || f->blocked;
+	bool was_full = f->n == SLOTS || f->blocked;
 
 	(void)w;
 	if (events & EPOLLOUT)
