@@ -41,6 +41,12 @@ def busy():
     return (sum(fields[:8]) - fields[3] - fields[4]) / TICKS  # all but idle and iowait; guest time is in user
 
 
+def cpu_of(pid):
+    """Seconds of CPU time of a process and of the children that it has reaped; 0 if it is gone."""
+    fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return sum(int(f) for f in fields[11:15]) / TICKS if len(fields) > 15 else 0.0
+
+
 def load():
     return os.getloadavg()[0]
 

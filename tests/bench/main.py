@@ -111,10 +111,20 @@ def defaults_of(name):
     return p.parse_args([])
 
 
+def shaping(argv):
+    """The arguments that say what is measured; not where files go."""
+    kept, skip = [], False
+    for a in argv:
+        if not skip and a.split("=")[0] not in ("--build", "--docs", "--json", "--svg", "--quiet", "-q"):
+            kept.append(a)
+        skip = not skip and a in ("--build", "--docs", "--json", "--svg")
+    return kept
+
+
 def header(bench, argv):
     versions = bench.versions()
     return {"date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), **host.describe(), "guest": bench.guest(),
-            **versions, "load at the start": f"{host.load():.1f}", "command": "./bench " + shlex.join(argv)}
+            **versions, "load at the start": f"{host.load():.1f}", "command": "./bench " + shlex.join(shaping(argv))}
 
 
 def names_of(opts):
@@ -159,7 +169,7 @@ def main(argv):
     if opts.svg and results[0].charts:
         report.write(opts.svg, results[0].charts[0].draw())
     if opts.command == "all" and opts.docs:
-        report.write_docs(opts.docs, head["command"], head, results)
+        report.write_docs(opts.docs, "./bench all --docs docs", head, results)
     return 1 if any(r.failed for r in results) else 0
 
 

@@ -185,7 +185,8 @@ class Bench:
         return builds.helper(name, pathlib.Path(self.cor).parents[2])
 
     def own_cpu(self):
-        return sum(c.launcher.cpu() for c in self.present)
+        """Seconds of CPU time of all that was started here, also of what still runs."""
+        return sum(c.launcher.cpu() + sum(map(host.cpu_of, c.launcher.children())) for c in self.present)
 
     def versions(self):
         found = {}
