@@ -8,6 +8,11 @@
 
 #include "vmm/dev/dev.h"
 
+#define VMM_PMEMS_MAX 8 /* each is a memory slot: see GMEM_REGIONS_MAX */
+#define VMM_DISKS_MAX 8
+#define VMM_NETS_MAX  4
+#define VMM_FS_MAX    2
+
 struct vmm_cfg {
 	int kvm_fd;      /* -1: open /dev/kvm */
 	uint64_t memory; /* bytes, whole pages of 1 MiB */
@@ -23,6 +28,12 @@ struct vmm_cfg {
 	bool has_console;
 	struct console_cfg console;
 	int serial_fd; /* the 16550's output; -1 = no UART */
+	bool rng, balloon;
+	unsigned n_pmems, n_disks, n_nets, n_fs;
+	struct pmem_cfg pmems[VMM_PMEMS_MAX]; /* `start` is the machine's to set */
+	struct blk_cfg disks[VMM_DISKS_MAX];
+	struct net_cfg nets[VMM_NETS_MAX];
+	struct fs_cfg fs[VMM_FS_MAX]; /* `mem` is the machine's to set */
 };
 
 /* Closes the fds that nobody took. */

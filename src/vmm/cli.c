@@ -5,34 +5,24 @@
 #include "vmm/cli.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 
-#include "base/io.h"
 #include "base/num.h"
-#include "base/str.h"
 #include "vmm/control.h"
 #include "vmm/layout.h"
 #include "vmm/machine.h"
 #include "vmm/note.h"
+#include "vmm/open.h"
 
 #define EXIT_USAGE   1
 #define EXIT_MACHINE 2
 
-/* What the options say, before anything is opened. */
-struct options {
-	const char *kernel, *initrd, *cmdline, *console, *serial, *port, *kvm, *control, *memory_file,
-		*restore;
-	uint64_t memory, cpus;
-	bool huge_pages, clone;
-};
-
 static const struct option_row {
 	const char *name;
-	enum { OPT_TEXT, OPT_SIZE, OPT_COUNT, OPT_FLAG } kind;
+	enum { OPT_TEXT, OPT_SIZE, OPT_COUNT, OPT_FLAG, OPT_LIST } kind;
 	size_t offset;
 	const char *arg, *help;
 } rows[] = {
@@ -57,16 +47,24 @@ static const struct option_row {
 	  "go on from a saved state, with --memory-file" },
 	{ "clone", OPT_FLAG, offsetof(struct options, clone), "",
 	  "with --restore: leave the memory file as it is" },
+	{ "disk", OPT_LIST, offsetof(struct options, disks), "FILE[,ro]", "virtio-blk; repeat for more" },
+	{ "pmem", OPT_LIST, offsetof(struct options, pmems), "FILE[,ro|,private]",
+	  "virtio-pmem, for DAX; repeat" },
+	{ "net", OPT_LIST, offsetof(struct options, nets), "tap=NAME|fd:N", "virtio-net; repeat" },
+	{ "fs", OPT_LIST, offsetof(struct options, fs), "TAG=fd:N", "virtio-fs over a vhost-user socket" },
+	{ "rng", OPT_FLAG, offsetof(struct options, rng), "", "random numbers of the host" },
+	{ "balloon", OPT_FLAG, offsetof(struct options, balloon), "", "the guest can give memory back" },
 	{ "kvm", OPT_TEXT, offsetof(struct options, kvm), "fd:N", "an open /dev/kvm" },
 };
 
 static void usage(FILE *to)
 {
-	(void)fprintf(
-		to, "usage: cor-vmm run --kernel FILE [OPTION...]\n\n"
-		    "Runs a virtual machine until its guest powers off. A FILE may be fd:N, an open fd.\n\n");
+	(void)fputs("usage: cor-vmm run --kernel FILE [OPTION...]\n"
+		    "       cor-vmm ctl SOCKET info|pause|resume|stop|balloon SIZE|save STATE [MEMORY]\n\n"
+		    "Runs a virtual machine until its guest powers off. A FILE may be fd:N, an open fd.\n\n",
+		    to);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		(void)fprintf(to, "  --%s %-*s %s\n", rows[i].name, (int)(22 - strlen(rows[i].name)),
+		(void)fprintf(to, "  --%s %-*s %s\n", rows[i].name, (int)(26 - strlen(rows[i].name)),
 			      rows[i].arg, rows[i].help);
 }
 
@@ -86,6 +84,14 @@ static int set_row(const struct option_row *row, const char *value, struct optio
 
 	if (row->kind == OPT_TEXT) {
 		memcpy(at, &value, sizeof value);
+		return 0;
+	}
+	if (row->kind == OPT_LIST) {
+		struct option_list *l = (void *)at;
+
+		if (l->n == OPTION_REPEAT_MAX)
+			return err_set(e, -E2BIG, "--%s: at most %d", row->name, OPTION_REPEAT_MAX);
+		l->v[l->n++] = value;
 		return 0;
 	}
 	if (row->kind == OPT_FLAG) {
@@ -129,129 +135,6 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 	return 0;
 }
 
-/* An inherited fd, which becomes ours, or a freshly opened one. */
-static int open_file(const char *what, const char *name, int flags, int *ret, struct err *e)
-{
-	uint64_t n;
-	int fd;
-
-	if (str_starts(name, "fd:")) {
-		if (num_parse_u64_max(name + 3, 65535, &n) < 0 || fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
-			return err_set(e, -EBADF, "--%s %s: not an open fd", what, name);
-		*ret = (int)n;
-		return 0;
-	}
-	fd = open(name, flags | O_CLOEXEC | O_NOCTTY, 0600);
-	if (fd < 0)
-		return err_set(e, -errno, "--%s %s: %m", what, name);
-	*ret = fd;
-	return 0;
-}
-
-static int dup_fd(int fd, int *ret, struct err *e)
-{
-	*ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return *ret < 0 ? err_set(e, -errno, "duplicate an fd: %m") : 0;
-}
-
-/* ---- the console ---- */
-
-static int open_stdio(struct console_cfg *c, struct err *e)
-{
-	c->in_fd = io_unshare_open(STDIN_FILENO);
-	c->out_fd = io_unshare_open(STDOUT_FILENO);
-	if (c->out_fd < 0)
-		return err_set(e, c->out_fd, "--console stdio: %m");
-	return 0; /* without a stdin there is no input */
-}
-
-static int open_pty(struct console_cfg *c, struct err *e)
-{
-	char name[64];
-	int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-
-	c->in_fd = fd;
-	if (fd < 0 || grantpt(fd) < 0 || unlockpt(fd) < 0 || ptsname_r(fd, name, sizeof name) != 0)
-		return err_set(e, -errno, "--console pty: %m");
-	note("console=%s", name);
-	return dup_fd(fd, &c->out_fd, e);
-}
-
-static int open_console(const char *where, struct console_cfg *c, struct err *e)
-{
-	int r;
-
-	if (str_eq(where, "none"))
-		return 0;
-	if (!where || str_eq(where, "stdio"))
-		return open_stdio(c, e);
-	if (str_eq(where, "pty"))
-		return open_pty(c, e);
-	r = open_file("console", where, O_WRONLY | O_CREAT | O_APPEND, &c->out_fd, e);
-	if (r < 0 || !str_starts(where, "fd:"))
-		return r;
-	if (fcntl(c->out_fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-		return err_set(e, -errno, "--console %s: %m", where);
-	return dup_fd(c->out_fd, &c->in_fd, e);
-}
-
-static int open_port(char *name, const char *fd, struct console_cfg *c, struct err *e)
-{
-	int r = open_file("port", fd, O_RDWR, &c->port_in_fd, e);
-
-	if (r < 0)
-		return r;
-	if (fcntl(c->port_in_fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-		return err_set(e, -errno, "--port %s: %m", fd);
-	c->has_port = true;
-	c->port_name = name;
-	return dup_fd(c->port_in_fd, &c->port_out_fd, e);
-}
-
-/* ---- the machine ---- */
-
-/* Every file that is only opened. */
-static int open_plain(const struct options *o, struct vmm_cfg *cfg, struct err *e)
-{
-	const struct {
-		const char *what, *name;
-		int flags, *fd;
-	} files[] = {
-		{ "kernel", o->kernel, O_RDONLY, &cfg->kernel_fd },
-		{ "initrd", o->initrd, O_RDONLY, &cfg->initrd_fd },
-		{ "kvm", o->kvm, O_RDWR, &cfg->kvm_fd },
-		{ "restore", o->restore, O_RDONLY, &cfg->state_fd },
-		{ "memory-file", o->memory_file, o->clone ? O_RDONLY : O_RDWR | O_CREAT, &cfg->memory_fd },
-	};
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
-		if (files[i].name)
-			r = open_file(files[i].what, files[i].name, files[i].flags, files[i].fd, e);
-	return r;
-}
-
-static int open_all(const struct options *o, char **port_name, struct vmm_cfg *cfg, struct err *e)
-{
-	const char *eq = o->port ? strchr(o->port, '=') : NULL;
-	int r = open_plain(o, cfg, e);
-
-	if (r == 0 && str_eq(o->serial, "stdio"))
-		r = dup_fd(STDOUT_FILENO, &cfg->serial_fd, e);
-	else if (r == 0 && o->serial)
-		r = open_file("serial", o->serial, O_WRONLY | O_CREAT | O_APPEND, &cfg->serial_fd, e);
-	if (r == 0)
-		r = open_console(o->console, &cfg->console, e);
-	if (r < 0 || !o->port)
-		return r;
-	if (!eq)
-		return err_set(e, -EINVAL, "--port %s: NAME=fd:N", o->port);
-	*port_name = str_fmt("%.*s", (int)(eq - o->port), o->port);
-	if (!*port_name)
-		return err_set(e, -ENOMEM, "out of memory");
-	return open_port(*port_name, eq + 1, &cfg->console, e);
-}
-
 static const struct vmm_cfg empty = {
 	.kvm_fd = -1,
 	.kernel_fd = -1,
@@ -293,23 +176,10 @@ static int catch_signals(struct extras *x, struct err *e)
 	return 0;
 }
 
-/* A path is made a listening socket; an fd is taken as it is. */
-static int open_control(const char *name, struct extras *x, struct err *e)
+static int start_control(const char *name, struct extras *x, struct err *e)
 {
-	const char *base = strrchr(name, '/');
-	scoped_free char *dir = NULL;
-	scoped_fd at = -1;
-	int fd = -1, r = 0;
+	int fd = -1, r = open_control(name, &fd, e);
 
-	if (str_starts(name, "fd:")) {
-		r = open_file("control", name, O_RDWR, &fd, e);
-	} else {
-		dir = base ? str_fmt("%.*s", (int)(base - name + 1), name) : str_fmt(".");
-		at = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-		fd = at < 0 ? -errno : io_unix_listen_at(at, base ? base + 1 : name, 4);
-		if (fd < 0)
-			r = err_set(e, fd, "--control %s: %m", name);
-	}
 	return r == 0 ? control_init(&x->ctl, x->m, fd, e) : r;
 }
 
@@ -351,7 +221,7 @@ static int serve_machine(struct machine *m, const struct options *o, struct err 
 	int r = catch_signals(&x, e);
 
 	if (r == 0 && o->control)
-		r = open_control(o->control, &x, e);
+		r = start_control(o->control, &x, e);
 	raw = r == 0 && (!o->console || str_eq(o->console, "stdio")) && raw_stdin(&old);
 	if (r == 0)
 		r = machine_run(m, e);
@@ -382,7 +252,7 @@ static int cmd_run(int argc, char **argv, struct err *e)
 {
 	struct options o = { .memory = 128 * LAYOUT_MIB, .cpus = 1, .cmdline = "console=hvc0" };
 	scoped_free struct machine *m = NULL;
-	scoped_free char *port_name = NULL;
+	scoped_strv texts = { 0 };
 	struct vmm_cfg cfg = empty;
 	int r = parse(argc, argv, &o, e);
 
@@ -395,8 +265,10 @@ static int cmd_run(int argc, char **argv, struct err *e)
 	cfg.huge_pages = o.huge_pages;
 	cfg.clone = o.clone;
 	cfg.cmdline = o.cmdline;
+	cfg.rng = o.rng;
+	cfg.balloon = o.balloon;
 	m = calloc(1, sizeof *m);
-	r = m ? open_all(&o, &port_name, &cfg, e) : err_set(e, -ENOMEM, "out of memory");
+	r = m ? open_all(&o, &texts, &cfg, e) : err_set(e, -ENOMEM, "out of memory");
 	if (r < 0)
 		vmm_cfg_close(&cfg);
 	else

@@ -15,6 +15,7 @@
 #include "wire/vmmctl.h"
 
 #define FDS_MAX 2
+#define PAGE    4096u
 
 /* The fds that came with a request; closed at the end of it. */
 struct request {
@@ -39,7 +40,8 @@ static void answer(struct control *c, uint32_t verb, const struct err *e)
 				   .state = state_of(m),
 				   .end = (uint32_t)m->end,
 				   .vcpus = m->n_vcpus,
-				   .memory = m->ram_size };
+				   .memory = m->ram_size,
+				   .balloon = m->balloon ? (uint64_t)balloon_actual(m->balloon) * PAGE : 0 };
 	size_t n = strnlen(e->msg, sizeof a.text - 1);
 	ssize_t r;
 
@@ -96,9 +98,16 @@ static int do_save(struct machine *m, struct request *r, struct err *e)
 
 static int do_balloon(struct machine *m, struct request *r, struct err *e)
 {
-	(void)m;
-	(void)r;
-	return err_set(e, -ENODEV, "balloon: this machine has none");
+	uint64_t keep = r->q.arg;
+	int n;
+
+	if (!m->balloon)
+		return err_set(e, -ENODEV, "balloon: this machine has none");
+	if (keep > m->ram_size)
+		return err_set(e, -ERANGE, "balloon: the machine has %llu MiB",
+			       (unsigned long long)(m->ram_size >> 20));
+	n = balloon_set_target(m->balloon, (uint32_t)((m->ram_size - keep) / PAGE));
+	return n < 0 ? err_set(e, n, "balloon: %m") : 0;
 }
 
 static int (*const verbs[VMMCTL_N])(struct machine *m, struct request *r, struct err *e) = {

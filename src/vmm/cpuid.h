@@ -9,7 +9,9 @@
 
 /* As KVM_GET_SUPPORTED_CPUID fills it and KVM_SET_CPUID2 takes it. */
 struct cpuid_table {
-	struct kvm_cpuid2 head;
+	struct {
+		uint32_t nent, padding;
+	} head; /* as struct kvm_cpuid2, which ends in an array of unknown length */
 	struct kvm_cpuid_entry2 entries[CPUID_MAX];
 };
 

@@ -29,7 +29,9 @@ struct kvm {
 	struct cpuid_table cpuid;
 	struct kvm_vcpu vcpus[LAYOUT_VCPUS_MAX];
 	struct {
-		struct kvm_irq_routing head;
+		struct {
+			uint32_t nr, flags;
+		} head; /* as struct kvm_irq_routing */
 		struct kvm_irq_routing_entry entries[HV_GSIS_MAX];
 	} routes;
 };

@@ -38,7 +38,9 @@ static const uint32_t msrs[] = {
 _Static_assert(ARRAY_LEN(msrs) <= HV_MSRS_MAX, "room in hv_cpu");
 
 struct msr_block {
-	struct kvm_msrs head;
+	struct {
+		uint32_t nmsrs, pad;
+	} head; /* as struct kvm_msrs */
 	struct kvm_msr_entry entries[HV_MSRS_MAX];
 };
 

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "vmm/boot/boot.h"
+#include "vmm/devs.h"
 #include "vmm/layout.h"
 #include "vmm/snap.h"
 
@@ -101,56 +102,6 @@ static int build_memory(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	return r;
 }
 
-/* ---- devices ---- */
-
-/* Takes the device, also when it fails. */
-static int add_device(struct machine *m, struct vdev *d, struct err *e)
-{
-	int r;
-
-	if (m->n_devs == MACHINE_DEVS_MAX) {
-		d->ops->fini(d);
-		return err_set(e, -ENOSPC, "at most %d devices", MACHINE_DEVS_MAX);
-	}
-	d->mem = &m->mem;
-	d->loop = &m->loop;
-	r = vdev_init(d, e);
-	if (r < 0) {
-		d->ops->fini(d);
-		return r;
-	}
-	r = vpci_init(&m->devs[m->n_devs++], d, &m->pci, m->hv, e);
-	return r == 0 ? vdev_attach(d, e) : r;
-}
-
-static int build_console(struct machine *m, struct vmm_cfg *cfg, struct err *e)
-{
-	struct vdev *d;
-	int r;
-
-	if (!cfg->has_console)
-		return 0;
-	r = console_new(&cfg->console, &d, e);
-	if (r < 0)
-		return r;
-	cfg->has_console = false; /* the device's now */
-	return add_device(m, d, e);
-}
-
-/* In the order of their PCI slots, which snapshots keep. */
-static int (*const builders[])(struct machine *m, struct vmm_cfg *cfg, struct err *e) = {
-	build_console,
-};
-
-static int build_devices(struct machine *m, struct vmm_cfg *cfg, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(builders) && r == 0; i++)
-		r = builders[i](m, cfg, e);
-	return r;
-}
-
 /* ---- vCPUs ---- */
 
 static int build_vcpus(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
@@ -208,7 +159,7 @@ static int build(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	if (r == 0)
 		r = build_vcpus(m, cfg, e);
 	if (r == 0)
-		r = build_devices(m, cfg, e);
+		r = devs_build(m, cfg, e);
 	if (r < 0)
 		return r;
 	return cfg->state_fd >= 0 ? snap_load(m, cfg->state_fd, e) : boot(m, cfg, e);
@@ -227,24 +178,6 @@ int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct 
 	if (r < 0)
 		machine_fini(m);
 	return r;
-}
-
-void vmm_cfg_close(struct vmm_cfg *cfg)
-{
-	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd, &cfg->memory_fd,
-			     &cfg->state_fd };
-
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-		scope_close(fds[i]);
-		*fds[i] = -1;
-	}
-	if (!cfg->has_console)
-		return;
-	scope_close(&cfg->console.in_fd);
-	scope_close(&cfg->console.out_fd);
-	scope_close(&cfg->console.port_in_fd);
-	scope_close(&cfg->console.port_out_fd);
-	cfg->has_console = false;
 }
 
 void machine_fini(struct machine *m)

@@ -52,7 +52,9 @@ struct machine {
 	struct pci_bus pci;
 	struct vpci devs[MACHINE_DEVS_MAX];
 	unsigned n_devs;
-	int serial_fd; /* owned; -1 = no UART */
+	struct vdev *balloon; /* one of devs; NULL = none */
+	uint64_t pmem_next;   /* where the next pmem slot may begin */
+	int serial_fd;        /* owned; -1 = no UART */
 	uint8_t uart_scratch, uart_lcr, uart_ier, uart_mcr;
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	uint32_t n_vcpus;

@@ -3,6 +3,7 @@
 #include "vmm/snap.h"
 
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -68,8 +69,15 @@ static int save_devices(struct machine *m, int fd, struct err *e)
 	int r = 0;
 
 	for (unsigned i = 0; i < m->n_devs && r == 0; i++) {
-		vdev_save(m->devs[i].d, &s);
+		struct vdev *d = m->devs[i].d;
+		bool fs = d->ops->id == VIRTIO_ID_FS; /* its rings are another process's */
+
+		if (fs && fs_pause(d) < 0)
+			return err_set(e, -EIO, "%s: its back end does not stand still", d->label);
+		vdev_save(d, &s);
 		vpci_save(&m->devs[i], &t);
+		if (fs)
+			fs_resume(d);
 		r = write_part(fd, &s, sizeof s, e);
 		if (r == 0)
 			r = write_part(fd, &t, sizeof t, e);

@@ -380,6 +380,57 @@ static void test_uart(void **state)
 	(void)close(pair[1]);
 }
 
+/* One of each: their slots, memory, and the balloon's way in. */
+static void test_devices(void **state)
+{
+	struct vmm_cfg cfg = config();
+	int pair[2];
+
+	(void)state;
+	hv_fake_init(&fake);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	cfg.rng = cfg.balloon = true;
+	cfg.n_pmems = 2;
+	cfg.n_disks = cfg.n_nets = 1;
+	cfg.pmems[0] = (struct pmem_cfg){ .fd = -1, .size = PMEM_ALIGN, .mode = PMEM_READ_ONLY_N };
+	cfg.pmems[1] =
+		(struct pmem_cfg){ .index = 1, .fd = -1, .size = 2 * PMEM_ALIGN, .mode = PMEM_PRIVATE_N };
+	cfg.disks[0] = (struct blk_cfg){ .fd = memfd_create("disk", 0), .n_queues = 1, .serial = "disk0" };
+	assert_int_equal(ftruncate(cfg.disks[0].fd, 4096), 0);
+	cfg.nets[0] = (struct net_cfg){ .fd = pair[0], .mac = { 2, 0, 0, 0, 0, 1 } };
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	assert_int_equal(m.n_devs, 7);
+	assert_int_equal(fake.n_events, 7);
+	assert_string_equal(m.devs[6].d->ops->name, "net");
+	assert_int_equal(fake.n_mem, 3);
+	assert_int_equal(fake.mem[1].start, LAYOUT_RAM_ABOVE); /* above the hole, each at a GiB */
+	assert_int_equal(fake.mem[2].start, LAYOUT_RAM_ABOVE + LAYOUT_GIB);
+	assert_int_equal(fake.mem[2].len, 2 * PMEM_ALIGN);
+	assert_false(fake.mem[1].writable);
+	assert_null(gmem_slice(&m.mem, gpa(LAYOUT_RAM_ABOVE), 1, GMEM_WRITE));
+	assert_non_null(gmem_slice(&m.mem, gpa(LAYOUT_RAM_ABOVE + LAYOUT_GIB), 1, GMEM_WRITE));
+	assert_int_equal(balloon_set_target(m.balloon, 32 * 256 + 1), -ERANGE);
+	machine_fini(&m);
+	(void)close(pair[1]);
+}
+
+static void test_clone_share(void **state)
+{
+	struct vmm_cfg cfg = config();
+	struct err e = { 0 };
+
+	(void)state;
+	hv_fake_init(&fake);
+	cfg.n_fs = 1;
+	cfg.fs[0] = (struct fs_cfg){ .sock = -1, .tag = "share", .n_requests = 1 };
+	cfg.clone = true;
+	cfg.memory_fd = memfd_create("memory", 0);
+	assert_int_equal(ftruncate(cfg.memory_fd, (off_t)cfg.memory), 0);
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, &e),
+			 -ENOTSUP); /* private memory can't be shared */
+	assert_true(fake.closed);
+}
+
 static void refuse(struct vmm_cfg cfg, int code, int fail_mem)
 {
 	struct err e = { 0 };
@@ -429,6 +480,8 @@ int main(void)
 		T(test_repeated),
 		T(test_pause),
 		T(test_finish),
+		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_clone_share),
 		cmocka_unit_test(test_control_and_snapshot),
 		cmocka_unit_test(test_control_garbage),
 		cmocka_unit_test(test_uart),
