@@ -1,0 +1,362 @@
+/* test_requests.c - requests that no kernel sends: each must be an error, and touch nothing outside. What a
+ * kernel does send is tested behind a real one, tests/cli/test_fs.py. */
+#include "unit.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <sys/xattr.h>
+
+#include "fs/fs.h"
+#include "tmpdir.h"
+
+#define OUTSIDE "secret"
+
+static struct {
+	struct tmpdir *dir;
+	int before;
+	struct fs *fs;
+	_Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
+	size_t len; /* of the reply */
+} t;
+
+/* Sends a request; returns its error, or 0. */
+static int ask(uint32_t opcode, uint64_t node, const void *arg, size_t n, size_t cap)
+{
+	struct fuse_in_header h = {
+		.len = (uint32_t)(sizeof h + n), .opcode = opcode, .unique = 9, .nodeid = node
+	};
+	struct fuse_out_header out;
+
+	memcpy(t.req, &h, sizeof h);
+	if (n)
+		memcpy(t.req + sizeof h, arg, n);
+	t.len = fs_handle(t.fs, t.req, sizeof h + n, t.reply, cap);
+	if (t.len == 0)
+		return 1;
+	memcpy(&out, t.reply, sizeof out);
+	assert_int_equal(out.unique, 9);
+	assert_int_equal(out.len, t.len);
+	assert_in_range(t.len, sizeof out, cap);
+	return out.error;
+}
+
+#define ROOM sizeof t.reply
+
+static const void *answer(void)
+{
+	return t.reply + sizeof(struct fuse_out_header);
+}
+
+/* Fixed part and a text behind it. */
+static int ask_named(uint32_t opcode, uint64_t node, const void *fixed, size_t n, const char *text,
+		     size_t text_n)
+{
+	uint8_t arg[1024];
+
+	if (n)
+		memcpy(arg, fixed, n);
+	memcpy(arg + n, text, text_n);
+	return ask(opcode, node, arg, n + text_n, ROOM);
+}
+
+static int lookup(uint64_t node, const char *name, uint64_t *ret)
+{
+	int r = ask(FUSE_LOOKUP, node, name, strlen(name) + 1, ROOM);
+
+	if (r == 0)
+		*ret = ((const struct fuse_entry_out *)answer())->nodeid;
+	return r;
+}
+
+static int begin(void)
+{
+	struct fuse_init_in in = { .major = FUSE_KERNEL_VERSION,
+				   .minor = FUSE_KERNEL_MINOR_VERSION,
+				   .flags = UINT32_MAX };
+
+	return ask(FUSE_INIT, 0, &in, sizeof in, ROOM);
+}
+
+static int setup(void **state)
+{
+	struct fs_conf conf = { .max_fds = 64, .max_inodes = 100 };
+
+	if (tmpdir_set_up(state) < 0)
+		return -1;
+	t.dir = *state;
+	t.before = open(".", O_PATH | O_CLOEXEC);
+	if (tmpdir_write(t.dir, OUTSIDE, "x") < 0 || mkdirat(t.dir->fd, "in", 0700) < 0)
+		return -1;
+	conf.root = openat(t.dir->fd, "in", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	conf.fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fs_open(&conf, &t.fs, NULL);
+}
+
+static int teardown(void **state)
+{
+	fs_close(t.fs);
+	if (fchdir(t.before) < 0)
+		return -1;
+	(void)close(t.before);
+	return tmpdir_tear_down(state);
+}
+
+static void test_before_init(void **state)
+{
+	uint64_t node = 0;
+
+	(void)state;
+	assert_int_equal(lookup(FUSE_ROOT_ID, "a", &node), -EIO);
+	assert_int_equal(begin(), 0);
+	assert_int_equal(lookup(FUSE_ROOT_ID, "a", &node), -ENOENT);
+}
+
+static void test_other_version(void **state)
+{
+	struct fuse_init_in in = { .major = 8, .minor = 1 };
+
+	(void)state;
+	assert_int_equal(ask(FUSE_INIT, 0, &in, sizeof in, ROOM), -EPROTO);
+	in = (struct fuse_init_in){ .major = FUSE_KERNEL_VERSION, .minor = 30 };
+	assert_int_equal(ask(FUSE_INIT, 0, &in, sizeof in, ROOM), -EPROTO);
+	in.minor = FUSE_KERNEL_MINOR_VERSION;
+	assert_int_equal(ask(FUSE_INIT, 0, &in, 12, ROOM), -EINVAL);
+}
+
+/* Lengths that don't fit: of the header, of the packet, of the arguments, of the reply. */
+static void test_lengths(void **state)
+{
+	struct fuse_in_header h = { .len = sizeof h, .opcode = FUSE_STATFS, .nodeid = FUSE_ROOT_ID };
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	memcpy(t.req, &h, sizeof h);
+	assert_int_equal(fs_handle(t.fs, t.req, sizeof h - 1, t.reply, ROOM), 0);
+	assert_int_equal(fs_handle(t.fs, t.req, sizeof h + 8, t.reply, ROOM), 0);
+	assert_int_equal(fs_handle(t.fs, t.req, sizeof h, t.reply, 15), 0);
+	for (uint32_t op = 1; op < 60; op++) {
+		int r = ask(op, FUSE_ROOT_ID, NULL, 0, ROOM); /* nothing where something is wanted */
+
+		if (op != FUSE_STATFS && op != FUSE_READLINK && op != FUSE_DESTROY && op != FUSE_SYNCFS)
+			assert_int_not_equal(r, 0);
+		if (op == FUSE_DESTROY)
+			assert_int_equal(begin(), 0);
+	}
+	/* no room for what would be said */
+	assert_int_not_equal(ask(FUSE_STATFS, FUSE_ROOT_ID, NULL, 0, 16), 0);
+	assert_int_not_equal(ask(FUSE_GETATTR, FUSE_ROOT_ID, &(struct fuse_getattr_in){ 0 }, 16, 24), 0);
+}
+
+static void test_names(void **state)
+{
+	static const char *const bad[] = { "", ".", "..", "/", "a/b", "../" OUTSIDE, "/etc/passwd" };
+	struct fuse_mkdir_in mk = { .mode = 0700 };
+	struct fuse_rename_in rn = { .newdir = FUSE_ROOT_ID };
+	char longer[300];
+	uint64_t node = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	memset(longer, 'n', sizeof longer);
+	longer[256] = 0;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		size_t n = strlen(bad[i]) + 1;
+
+		assert_int_equal(lookup(FUSE_ROOT_ID, bad[i], &node), -EINVAL);
+		assert_int_equal(ask_named(FUSE_MKDIR, FUSE_ROOT_ID, &mk, sizeof mk, bad[i], n), -EINVAL);
+		assert_int_equal(ask_named(FUSE_UNLINK, FUSE_ROOT_ID, NULL, 0, bad[i], n), -EINVAL);
+		assert_int_equal(ask_named(FUSE_RMDIR, FUSE_ROOT_ID, NULL, 0, bad[i], n), -EINVAL);
+	}
+	assert_int_equal(lookup(FUSE_ROOT_ID, longer, &node), -ENAMETOOLONG);
+	assert_int_equal(ask(FUSE_LOOKUP, FUSE_ROOT_ID, "abc", 3, ROOM), -EINVAL); /* without an end */
+	assert_int_equal(ask_named(FUSE_RENAME, FUSE_ROOT_ID, &rn, sizeof rn, "a\0../b", 7), -EINVAL);
+	assert_int_equal(ask_named(FUSE_RENAME, FUSE_ROOT_ID, &rn, sizeof rn, "a\0", 2), -EINVAL);
+	assert_int_equal(ask_named(FUSE_SYMLINK, FUSE_ROOT_ID, NULL, 0, "a\0text", 6), -EINVAL);
+	assert_int_equal(tmpdir_count(t.dir), 2);
+}
+
+static void test_unknown_files(void **state)
+{
+	static const uint64_t ids[] = { 0, 2, 63, 64, 1ull << 32 | 1, UINT32_MAX, UINT64_MAX };
+	uint64_t node = 0, old;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		struct fuse_link_in ln = { .oldnodeid = ids[i] };
+		struct fuse_rename_in rn = { .newdir = ids[i] };
+
+		assert_int_equal(ask(FUSE_GETATTR, ids[i], &(struct fuse_getattr_in){ 0 }, 16, ROOM),
+				 -ESTALE);
+		assert_int_equal(lookup(ids[i], "a", &node), -ESTALE);
+		assert_int_equal(ask_named(FUSE_LINK, FUSE_ROOT_ID, &ln, sizeof ln, "a", 2), -ESTALE);
+		assert_int_equal(ask_named(FUSE_RENAME, FUSE_ROOT_ID, &rn, sizeof rn, "a\0b", 4), -ESTALE);
+	}
+	/* an id that was forgotten stays without meaning when its place is used again */
+	assert_int_equal(ask_named(FUSE_MKDIR, FUSE_ROOT_ID, &(struct fuse_mkdir_in){ .mode = 0700 },
+				   sizeof(struct fuse_mkdir_in), "d", 2),
+			 0);
+	old = ((const struct fuse_entry_out *)answer())->nodeid;
+	assert_int_equal(ask(FUSE_FORGET, old, &(struct fuse_forget_in){ .nlookup = 100 }, 8, ROOM), 1);
+	assert_int_equal(lookup(FUSE_ROOT_ID, "d", &node), 0);
+	assert_int_not_equal(node, old);
+	assert_int_equal(lookup(old, "a", &node), -ESTALE);
+}
+
+static void test_forget(void **state)
+{
+	struct {
+		struct fuse_batch_forget_in in;
+		struct fuse_forget_one one[2];
+	} b = { .in.count = 3, .one = { { FUSE_ROOT_ID, 1 }, { 5, 1 } } };
+	uint64_t node = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(ask(FUSE_BATCH_FORGET, 0, &b, sizeof b, ROOM), 1); /* counts more than it brings */
+	b.in.count = UINT32_MAX;
+	assert_int_equal(ask(FUSE_BATCH_FORGET, 0, &b, sizeof b, ROOM), 1);
+	b.in.count = 2;
+	assert_int_equal(ask(FUSE_BATCH_FORGET, 0, &b, sizeof b, ROOM), 1);
+	assert_int_equal(ask(FUSE_FORGET, FUSE_ROOT_ID, &(struct fuse_forget_in){ .nlookup = 9 }, 8, ROOM),
+			 1);
+	assert_int_equal(lookup(FUSE_ROOT_ID, "a", &node), -ENOENT); /* the root is never forgotten */
+}
+
+/* Files that act when they are opened are not opened; what a guest could make is a fifo, and a device. */
+static void test_special_files(void **state)
+{
+	static const char *const names[] = { "fifo", "dev", "link" };
+	struct fuse_open_in op = { .flags = O_RDWR };
+	struct fuse_setattr_in cut = { .valid = FATTR_SIZE };
+	struct fuse_create_in cr = { .flags = O_RDWR | O_CREAT | O_TRUNC, .mode = 0600 };
+	int in = openat(t.dir->fd, "in", O_RDONLY | O_DIRECTORY);
+	uint64_t node = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(mkfifoat(in, "fifo", 0600), 0);
+	assert_int_equal(mknodat(in, "dev", S_IFCHR | 0600, 0x0103), 0);
+	assert_int_equal(symlinkat("../" OUTSIDE, in, "link"), 0);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		assert_int_equal(lookup(FUSE_ROOT_ID, names[i], &node), 0);
+		assert_int_equal(ask(FUSE_OPEN, node, &op, sizeof op, ROOM), -ENXIO);
+		assert_int_equal(ask(FUSE_SETATTR, node, &cut, sizeof cut, ROOM), -EINVAL);
+		assert_int_equal(ask(FUSE_OPENDIR, node, &op, sizeof op, ROOM), -ENOTDIR);
+		assert_int_equal(
+			ask_named(FUSE_CREATE, FUSE_ROOT_ID, &cr, sizeof cr, names[i], strlen(names[i]) + 1),
+			-ENXIO);
+	}
+	assert_int_equal(ask(FUSE_OPEN, FUSE_ROOT_ID, &op, sizeof op, ROOM), -EISDIR);
+	assert_int_equal(fs_count(t.fs).handles, 0);
+	(void)close(in);
+}
+
+/* A handle is good for its file, its kind and its life. */
+static void test_handles(void **state)
+{
+	struct fuse_create_in cr = { .flags = O_RDWR | O_CREAT, .mode = 0600 };
+	struct fuse_read_in rd = { .size = 10 };
+	struct fuse_write_in wr = { .size = 10 };
+	const struct fuse_entry_out *entry = answer();
+	uint64_t node, fh;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(ask_named(FUSE_CREATE, FUSE_ROOT_ID, &cr, sizeof cr, "f", 2), 0);
+	node = entry->nodeid;
+	fh = ((const struct fuse_open_out *)(entry + 1))->fh;
+	rd.fh = wr.fh = fh;
+	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), 0);
+	assert_int_equal(ask(FUSE_READ, FUSE_ROOT_ID, &rd, sizeof rd, ROOM), -EBADF);
+	assert_int_equal(ask(FUSE_READDIR, node, &rd, sizeof rd, ROOM), -EBADF);
+	assert_int_equal(ask(FUSE_WRITE, node, &wr, sizeof wr, ROOM), -EINVAL); /* says ten, brings none */
+	rd.size = UINT32_MAX;
+	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EINVAL);
+	rd.size = 10;
+	rd.offset = UINT64_MAX;
+	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EINVAL);
+	rd.offset = 0;
+	for (uint64_t wrong = fh + 1; wrong < fh + 40; wrong++) {
+		rd.fh = wrong;
+		assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EBADF);
+	}
+	assert_int_equal(ask(FUSE_RELEASE, node, &(struct fuse_release_in){ .fh = fh },
+			     sizeof(struct fuse_release_in), ROOM),
+			 0);
+	rd.fh = fh;
+	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EBADF);
+	assert_int_equal(ask(FUSE_OPEN, node, &(struct fuse_open_in){ 0 }, sizeof(struct fuse_open_in), ROOM),
+			 0);
+	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EBADF); /* its place is used again */
+}
+
+/* The host's labels are neither seen nor set; sizes that lie are refused. */
+static void test_xattrs(void **state)
+{
+	struct fuse_setxattr_in in = { .size = 1 };
+	struct fuse_getxattr_in get = { .size = 100 };
+	uint8_t arg[64] = { 0 };
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	memcpy(arg, &in, FUSE_COMPAT_SETXATTR_IN_SIZE);
+	memcpy(arg + FUSE_COMPAT_SETXATTR_IN_SIZE, "trusted.x\0v", 11);
+	assert_int_equal(ask(FUSE_SETXATTR, FUSE_ROOT_ID, arg, FUSE_COMPAT_SETXATTR_IN_SIZE + 11, ROOM),
+			 -EOPNOTSUPP);
+	memcpy(arg + FUSE_COMPAT_SETXATTR_IN_SIZE, "user.cor\0v", 10);
+	assert_int_equal(ask(FUSE_SETXATTR, FUSE_ROOT_ID, arg, FUSE_COMPAT_SETXATTR_IN_SIZE + 9, ROOM),
+			 -EINVAL);
+	assert_int_equal(ask_named(FUSE_GETXATTR, FUSE_ROOT_ID, &get, sizeof get, "security.selinux", 17),
+			 -ENODATA);
+	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "trusted.x", 10), -EOPNOTSUPP);
+}
+
+/* More files than allowed: an error that goes away when the guest forgets some. */
+static void test_many_files(void **state)
+{
+	struct fuse_mknod_in mk = { .mode = S_IFREG | 0600 };
+	uint64_t ids[120];
+	unsigned n = 0;
+	int r = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	while (n < ARRAY_LEN(ids) && r == 0) {
+		char name[16];
+
+		(void)snprintf(name, sizeof name, "f%u", n);
+		r = ask_named(FUSE_MKNOD, FUSE_ROOT_ID, &mk, sizeof mk, name, strlen(name) + 1);
+		if (r == 0)
+			ids[n++] = ((const struct fuse_entry_out *)answer())->nodeid;
+	}
+	assert_int_equal(r, -ENFILE);
+	assert_int_equal(fs_count(t.fs).inodes, 100);
+	assert_in_range(fs_count(t.fs).fds, 1, 64);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(ask(FUSE_FORGET, ids[i], &(struct fuse_forget_in){ .nlookup = 1 }, 8, ROOM),
+				 1);
+	assert_int_equal(fs_count(t.fs).inodes, 1);
+	assert_int_equal(lookup(FUSE_ROOT_ID, "f1", &ids[0]), 0);
+	assert_int_equal(ask(FUSE_DESTROY, 0, NULL, 0, ROOM), 0);
+	assert_int_equal(fs_count(t.fs).inodes, 1);
+	assert_int_equal(fs_count(t.fs).fds, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_before_init, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_version, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lengths, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_special_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_handles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
