@@ -115,6 +115,7 @@ static int on_hello(struct agent *a, uint32_t id, const void *v, struct err *e)
 		}
 		a->greeted = true;
 		a->marks = m->marks;
+		a->rehearsal = m->rehearsal;
 	}
 	(void)uname(&u); /* can't fail */
 	ready.release = u.release;

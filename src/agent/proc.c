@@ -19,6 +19,7 @@
 
 #include "agent/ctr.h"
 #include "agent/park.h"
+#include "agent/rehearse.h"
 #include "agent/sched.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -567,5 +568,7 @@ void procs_settle(struct agent *a)
 	if (init && init->reaped && others == 0 && settle(init)) {
 		proc_free(init);
 		ctr_fini(a);
+		if (a->rehearsal)
+			rehearse_end(a);
 	}
 }

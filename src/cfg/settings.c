@@ -19,6 +19,8 @@
 #define TIB (1ull << 40)
 #define SEC 1000000000ull
 
+#define POOL_MAX 64 /* waiting VMs of one shape */
+
 static const char *const hypervisors[] = { "auto", "qemu", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const log_levels[] = { "auto", "error", "warn", "info", "debug", NULL };
@@ -71,6 +73,8 @@ static const struct opt rows[] = {
 	{ "ksm.domain", 0, OPT_STR, HOST, AT(ksm_domain), 0, 0, NULL, "NAME",
 	  "VMs of this template.domain offer their memory to the host's KSM, which merges equal pages; "
 	  "by default none does" },
+	{ "pool", 0, OPT_U64, HOST, AT(pool), 0, POOL_MAX, NULL, NULL,
+	  "how many clones of each template wait for the next containers; 0 is none" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,

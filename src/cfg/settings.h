@@ -39,6 +39,7 @@ struct settings {
 	const char *template_domain;   /* VMs of one domain share their template's pages */
 	uint64_t template_max_size;    /* bytes of one domain's templates on disk; 0 = no limit */
 	const char *ksm_domain;        /* VMs of this template_domain are open to KSM; NULL = none */
+	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;
 	bool memory_asked, vcpus_asked; /* config.json named the VM's size itself */

@@ -4,10 +4,13 @@
 #include "hyper/hyper.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
 #include "hyper/qemu.h"
+#include "sys/proc.h"
+#include "wire/ctl.h"
 
 static const struct hv_ops *const drivers[PLAN_HV_N] = {
 	[PLAN_HV_QEMU] = &qemu_ops,
@@ -30,9 +33,49 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	hv->ops = hv_ops_of(cfg);
 	hv->pid = -1;
-	hv->pidfd = hv->agent_fd = hv->console_fd = hv->log_fd = -1;
+	hv->pidfd = hv->agent_fd = hv->console_fd = hv->log_fd = hv->keeper = -1;
 	*ret = hv;
 	return 0;
+}
+
+/* What the keeper says about its child's end. */
+static int ask_keeper(int sock)
+{
+	scoped_arena a = { .max = CTL_MAX };
+	struct msg_ended ended;
+	struct ctl_msg msg;
+	int status = SIGKILL;
+
+	if (io_wait_readable(sock, HV_TIMEOUT_MS) < 0 || ctl_recv(sock, &msg) <= 0)
+		return status;
+	if (msg.type == MSG_P_ENDED && ctl_decode(&msg, &a, &ended) == 0)
+		status = (int)(ended.status & 0xffff);
+	ctl_fini(&msg);
+	return status;
+}
+
+int hv_reap(struct hv *hv)
+{
+	int status = 0;
+
+	if (hv->keeper >= 0)
+		status = ask_keeper(hv->keeper);
+	else
+		while (waitpid(hv->pid, &status, 0) < 0 && errno == EINTR)
+			;
+	hv->pid = -1;
+	return status;
+}
+
+void hv_let_go(struct hv *hv)
+{
+	int *const fds[] = { &hv->agent_fd, &hv->console_fd, &hv->log_fd };
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		scope_close(fds[i]);
+		*fds[i] = -1;
+	}
+	hv->ops->fini(hv);
 }
 
 void hv_free(struct hv *hv)
@@ -41,9 +84,12 @@ void hv_free(struct hv *hv)
 		return;
 	if (hv->pid > 0) {
 		hv->ops->stop(hv);
-		while (waitpid(hv->pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		if (hv->keeper >= 0)
+			may_fail(proc_wait_end(hv->pidfd, HV_TIMEOUT_MS)); /* its keeper goes on killing it */
+		else
+			(void)hv_reap(hv);
 	}
+	scope_close(&hv->keeper);
 	hv->ops->fini(hv);
 	scope_close(&hv->pidfd);
 	scope_close(&hv->agent_fd);

@@ -29,6 +29,12 @@ struct hv_ops {
 	/* Of a VM started with cfg->template_make: waits until the agent waits for its first message, writes
 	 * the machine's state into dir and ends the VM, whose process has then ended. */
 	int (*save)(struct hv *hv, const char *dir, int timeout_ms, struct err *e);
+	/* The driver's own channel to the hypervisor's process, for another process that attaches it;
+	 * borrowed. */
+	int (*control)(const struct hv *hv);
+	/* Of a VM that another process started: takes its control channel, in the state it has after start.
+	 */
+	int (*attach)(struct hv *hv, int control_fd);
 	/* Ends it at once (SIGKILL to the VM's process); reaping stays with the caller. */
 	void (*stop)(struct hv *hv);
 	/* After the VM's process ended: says why in words (its own last messages, exit status). */
@@ -43,6 +49,7 @@ struct hv {
 	int agent_fd;   /* the agent channel, a byte stream; -1 */
 	int console_fd; /* the guest's console output, read by the caller; -1 */
 	int log_fd;     /* the hypervisor's own stderr, read by the caller; -1 */
+	int keeper; /* connection to the process that is the VM's parent (hyper/pool.h); -1 = the caller is */
 	void *priv;
 };
 
@@ -51,6 +58,11 @@ const struct hv_ops *hv_ops_of(const struct vmcfg *cfg);
 /* A driver for cfg->hypervisor. hv_free() ends what hv_start() began, reaps, closes, frees; NULL is fine. */
 int must_check hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e);
 void hv_free(struct hv *hv);
+/* After pidfd became readable: the wait status of the VM's process, which is then gone. One that can't be
+ * known any more, because its keeper was killed with it, is SIGKILL. */
+int hv_reap(struct hv *hv);
+/* Closes the channels to a VM that another process has attached; the process stays the caller's child. */
+void hv_let_go(struct hv *hv);
 #define hv_start(hv, cfg, e) ((hv)->ops->start((hv), (cfg), (e)))
 
 /* Runs a few guest instructions on /dev/kvm (a HLT loop entry, one OUT): the only proof that KVM

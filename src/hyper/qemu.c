@@ -284,6 +284,25 @@ static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err 
 	return r < 0 ? err_set(e, r, "the end of the hypervisor: %m") : 0;
 }
 
+static int qemu_control(const struct hv *hv)
+{
+	const struct qemu *q = hv->priv;
+
+	return q ? q->qmp.fd : -1;
+}
+
+/* Nobody has spoken on the connection yet, but for the lines that were preloaded. */
+static int qemu_attach(struct hv *hv, int control_fd)
+{
+	struct qemu *q = calloc(1, sizeof *q);
+
+	if (!q)
+		return -ENOMEM;
+	qmp_init(&q->qmp, control_fd);
+	hv->priv = q;
+	return 0;
+}
+
 static void qemu_stop(struct hv *hv)
 {
 	if (hv->pid > 0)
@@ -335,6 +354,8 @@ const struct hv_ops qemu_ops = {
 	.resume = qemu_resume,
 	.shape = qemu_shape,
 	.save = qemu_save,
+	.control = qemu_control,
+	.attach = qemu_attach,
 	.stop = qemu_stop,
 	.why = qemu_why,
 	.fini = qemu_fini,

@@ -17,7 +17,9 @@ int guest_hello(struct monitor *m)
 {
 	uint8_t entropy[ENTROPY];
 	struct timespec now;
-	struct msg_hello hello = { .version = PROTO_VERSION, .marks = m->plan.marks };
+	struct msg_hello hello = { .version = PROTO_VERSION,
+				   .marks = m->plan.marks,
+				   .rehearsal = m->plan.keeper };
 
 	if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy ||
 	    getrandom(&m->nonce, sizeof m->nonce, 0) != (ssize_t)sizeof m->nonce)

@@ -223,8 +223,8 @@ static bool boot_instead(struct monitor *m)
 {
 	if (!m->plan.vm.template_dir || m->ready || m->error.code != 0)
 		return false;
-	log_warn("container %s: the clone of template %s did not come up; a VM is booted instead", m->plan.id,
-		 m->plan.vm.template_dir);
+	log_warn("container %s: the %s of template %s did not come up; another VM is started instead",
+		 m->plan.id, m->plan.pool ? "waiting clone" : "clone", m->plan.vm.template_dir);
 	loop_del(&m->vm_src);
 	loop_del(&m->console_src);
 	loop_del(&m->log_src);
@@ -242,12 +242,11 @@ static void on_vm_end(struct source *s, uint32_t events)
 	struct monitor *m = container_of(s, struct monitor, vm_src);
 	scoped_str why = { 0 };
 	struct err e;
-	int status = 0;
+	int status;
 
 	(void)events;
 	loop_del(s);
-	if (waitpid(m->hv->pid, &status, 0) == m->hv->pid)
-		m->hv->pid = -1;
+	status = hv_reap(m->hv);
 	drain(m->hv->console_fd, &m->console);
 	drain(m->hv->log_fd, &m->vm_log);
 	if (m->exited) {
@@ -364,7 +363,8 @@ static int init(struct monitor *m)
 
 	m->sync_fd = PLAN_FD_SYNC;
 	m->state_fd = PLAN_FD_STATE;
-	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = m->view_ns = -1;
+	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = m->vm_mounts = m->share_held =
+		-1;
 	for (int i = 0; i < 3; i++)
 		m->stdio[i] = -1;
 	for (int fd = PLAN_FD_PLAN; fd < PLAN_FD_N; fd++)
@@ -396,6 +396,8 @@ static int run(struct monitor *m, struct err *e)
 	r = start_run(m, e);
 	if (r < 0)
 		return r;
+	if (m->plan.keeper)
+		return keeper_run(m, e);
 	if (m->error.code == 0) /* the loop forgets what stopped it before it ran */
 		r = ctl_send(m->sync_fd, MSG_S_NAMESPACES, NULL, NULL, NULL, 0);
 	if (r == 0 && m->error.code == 0)
@@ -425,10 +427,11 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 	if (m->mux_up)
 		mux_fini(&m->mux);
 	hv_free(m->hv);
-	if (failed)
+	if (failed && !m->plan.keeper)
 		keep_error(m, e);
 	mark_put(&m->marks, "vm-gone");
-	monitor_phase(m, LIFE_STOPPED);
+	if (!m->plan.keeper)
+		monitor_phase(m, LIFE_STOPPED);
 	/* Nobody waits for the answer of a create any more: the log is where callers look. */
 	if (failed && m->sync_fd < 0)
 		log_error("container %s: %s", m->plan.id, e->msg);
@@ -437,7 +440,8 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 	scope_close(&m->sync_fd);
 	scope_close(&m->marks_fd);
 	scope_close(&m->host_ns);
-	scope_close(&m->view_ns);
+	scope_close(&m->vm_mounts);
+	scope_close(&m->share_held);
 	arena_fini(&m->mem);
 	ring_fini(&m->console);
 	ring_fini(&m->vm_log);

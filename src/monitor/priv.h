@@ -49,8 +49,11 @@ struct monitor {
 	int state_fd; /* the state directory */
 	int marks_fd;
 	struct hv *hv;
-	int host_ns, view_ns; /* the mount namespaces with the host's paths and of the view, kept while a
-				 clone may turn out to be a boot; -1 */
+	int host_ns;   /* the mount namespace with the host's paths, kept while a clone may turn out to be a
+			  boot; -1 */
+	int vm_mounts; /* that of a VM that waited; -1 = the same */
+	const char *share; /* the shared directory in it */
+	int share_held;    /* a keeper's: its mount point, locked; -1 */
 	struct mux mux;
 	bool mux_up;
 	uint64_t nonce;
@@ -80,6 +83,12 @@ struct monitor {
 	struct err error; /* why the VM failed; code 0 = it did not */
 };
 
+/* keeper.c */
+/* Says that plan.vm.share is in use, for as long as this process lives: before anything is mounted there. */
+int must_check keeper_hold(struct monitor *m, struct err *e);
+/* Keeps the VM, which has been started, until it has ended, taken or not. 0, or -errno if it never became
+ * ready. */
+int must_check keeper_run(struct monitor *m, struct err *e);
 /* start.c */
 int must_check start_run(struct monitor *m, struct err *e); /* every step up to the event loop */
 /* The VM was to be a clone and did not come up: drops the template and boots a new VM in its place. */
@@ -94,6 +103,7 @@ void guest_resize(struct monitor *m, uint32_t proc, int tty_fd);
 void guest_signal(struct monitor *m, uint32_t proc, uint32_t sig, bool all);
 /* stdio.c */
 int must_check stdio_prepare(struct monitor *m, struct err *e); /* before the view is entered */
+int must_check stdio_release(struct err *e);                    /* /dev/null takes the place of fds 0 to 2 */
 int must_check stdio_bind_output(struct monitor *m);            /* with MSG_A_CREATE */
 int must_check stdio_bind_input(struct monitor *m);             /* with MSG_A_START */
 void stdio_keep_raw(struct mux *mux, uint32_t id, int fd);

@@ -10,12 +10,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "hyper/pool.h"
 #include "hyper/template.h"
 #include "monitor/priv.h"
 #include "sys/mnt.h"
@@ -51,7 +53,7 @@ static int read_rest(struct monitor *m, struct err *e)
 	int r;
 
 	if (!m->plan.vm_only)
-		return 0;
+		return 0; /* it was whole */
 	r = io_wait_readable(m->sync_fd, -1);
 	if (r == 0)
 		r = ctl_recv(m->sync_fd, &msg);
@@ -74,7 +76,6 @@ static int own_session(struct monitor *m, struct err *e)
 {
 	struct rlimit files;
 
-	(void)m;
 	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader already */
 		return err_set(e, -errno, "setsid: %m");
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
@@ -84,6 +85,8 @@ static int own_session(struct monitor *m, struct err *e)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files); /* it then works with fewer */
 	}
+	if (m->plan.keeper)
+		return stdio_release(e); /* of `cor pool fill`, which ends */
 	return 0;
 }
 
@@ -115,7 +118,7 @@ static int enter_namespaces(struct monitor *m, struct err *e)
 
 static void describe_share(const struct monitor *m, struct share *s, struct share_bind *binds)
 {
-	*s = (struct share){ .dir = m->plan.vm.share,
+	*s = (struct share){ .dir = m->share,
 			     .root = m->plan.root,
 			     .root_readonly = m->plan.root_readonly,
 			     .binds = binds,
@@ -182,7 +185,12 @@ static int fill_share(struct monitor *m, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	describe_share(m, &s, binds);
 	r = share_take(&s, &trees, e);
-	return r < 0 ? r : share_fill(&s, &trees, e);
+	if (r < 0)
+		return r;
+	/* A VM that waited has its share where it was started. Host paths are over then. */
+	if (m->vm_mounts >= 0 && setns(m->vm_mounts, CLONE_NEWNS) < 0)
+		return err_set(e, -errno, "the VM's mount namespace: %m");
+	return share_fill(&s, &trees, e);
 }
 
 /* The VM's identity, for `cor delete --force` after we are gone. */
@@ -204,6 +212,12 @@ static int start_vm(struct monitor *m, struct err *e)
 {
 	int r;
 
+	r = m->plan.keeper ? keeper_hold(m, e) : 0;
+	if (r == 0)
+		r = share_open(m->plan.vm.share, e);
+	if (r < 0)
+		return r;
+	m->share = m->plan.vm.share;
 	r = hv_new(&m->plan.vm, &m->hv, e);
 	if (r < 0)
 		return r;
@@ -217,14 +231,40 @@ static int start_vm(struct monitor *m, struct err *e)
 		return r;
 	m->vm_started_ns = mark_now_ns();
 	mark_put_at(&m->marks, "vm-started", m->vm_started_ns);
-	return note_vm(m, e);
+	return m->plan.keeper ? 0 : note_vm(m, e);
 }
 
-static int open_share(struct monitor *m, struct err *e)
+/* A VM that waited, with what it would have inherited from us. */
+static int use_waiting(struct monitor *m, struct pool_vm *vm, struct err *e)
 {
+	int r = proc_be_like_caller(vm->hv->pid);
+
+	m->share = arena_str(&m->mem, vm->share);
+	if (!m->share)
+		r = -ENOMEM;
+	m->hv = take_ptr(&vm->hv);
+	m->vm_mounts = take_fd(&vm->mounts);
+	free(take_ptr(&vm->share));
+	m->vm_started_ns = mark_now_ns();
+	mark_put_at(&m->marks, "vm-taken", m->vm_started_ns);
+	return r < 0 ? err_set(e, r, "a VM that waited: %m") : note_vm(m, e);
+}
+
+/* Isolated first: what is mounted for the guest must not show on the host. */
+static int get_vm(struct monitor *m, struct err *e)
+{
+	struct pool_vm vm;
 	int r = share_isolate(e);
 
-	return r < 0 ? r : share_open(m->plan.vm.share, e);
+	if (r < 0)
+		return r;
+	m->host_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (m->host_ns < 0)
+		return err_set(e, -errno, "mount namespace: %m");
+	if (m->plan.pool && pool_take(&m->plan.vm, &vm) == 0)
+		return use_waiting(m, &vm, e);
+	m->plan.pool = false;
+	return start_vm(m, e);
 }
 
 /* The first message waits in the channel until the guest reads it. */
@@ -246,25 +286,12 @@ static int greet(struct monitor *m, struct err *e)
 static int enter_view(struct monitor *m, struct err *e)
 {
 	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
-	scoped_fd ns = -1;
 	struct share s;
-	int r;
 
 	if (!binds)
 		return err_set(e, -ENOMEM, "out of memory");
 	describe_share(m, &s, binds);
-	if (!m->plan.vm.template_dir)
-		return share_enter_view(&s, SHARE_VIEW_PROC, e);
-	/* Names the namespace that we are in, also when no /proc is in sight. */
-	ns = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	m->host_ns = openat(ns, "mnt", O_RDONLY | O_CLOEXEC);
-	if (ns < 0 || m->host_ns < 0)
-		return err_set(e, -errno, "mount namespace: %m");
-	r = share_enter_view(&s, SHARE_VIEW_PROC, e);
-	if (r < 0)
-		return r;
-	m->view_ns = openat(ns, "mnt", O_RDONLY | O_CLOEXEC);
-	return m->view_ns < 0 ? err_set(e, -errno, "mount namespace: %m") : 0;
+	return share_enter_view(&s, SHARE_VIEW_PROC, e);
 }
 
 /* From the view back to the host's paths, for as long as a start takes. */
@@ -274,16 +301,21 @@ int start_again(struct monitor *m, struct err *e)
 
 	if (setns(m->host_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "the host's mount namespace: %m");
-	template_drop(m->plan.vm.template_dir);
-	m->plan.vm.template_dir = NULL;
+	if (m->plan.pool) {
+		m->plan.pool = false; /* one that waited says nothing about others of its template */
+	} else {
+		template_drop(m->plan.vm.template_dir);
+		m->plan.vm.template_dir = NULL;
+		(void)umount2(m->plan.vm.share, MNT_DETACH); /* the new share covers it otherwise */
+	}
 	hv_free(m->hv);
 	m->hv = NULL;
+	scope_close(&m->vm_mounts);
+	m->vm_mounts = -1;
 	r = start_vm(m, e);
-	if (r < 0)
-		return r;
-	if (setns(m->view_ns, CLONE_NEWNS) < 0)
-		return err_set(e, -errno, "view of the container: %m");
-	return 0;
+	if (r == 0)
+		r = fill_share(m, e);
+	return r == 0 ? enter_view(m, e) : r;
 }
 
 static const struct {
@@ -294,14 +326,13 @@ static const struct {
 	{ "session", own_session },
 	{ "oom score", set_oom_score },
 	{ "namespaces", enter_namespaces },
-	{ "share", open_share },
-	{ "vm", start_vm },
+	{ "vm", get_vm },
 	{ "greeting", greet },
 	{ "container's plan", read_rest },
 	{ "mount points", make_mount_points },
-	{ "share's content", fill_share },
 	{ "stdio", stdio_prepare },
 	{ "control socket", control_listen },
+	{ "share", fill_share },
 	{ "view", enter_view },
 };
 
@@ -310,6 +341,8 @@ int start_run(struct monitor *m, struct err *e)
 	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		if (m->plan.keeper && steps[i].fn == greet)
+			return 0; /* nobody is to be greeted yet */
 		r = steps[i].fn(m, e);
 		if (r < 0) {
 			log_debug("start step failed: %s", steps[i].name);

@@ -38,7 +38,7 @@ static int make_pty(struct monitor *m, struct err *e)
 
 /* The caller's fds 0-2 make way for /dev/null: nothing of the monitor's own may reach the container's
  * reader, and the numbers stay taken. */
-static int release_stdio(struct err *e)
+int stdio_release(struct err *e)
 {
 	scoped_fd null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -68,7 +68,7 @@ int stdio_prepare(struct monitor *m, struct err *e)
 		r = pty_make_controlling(m->tty_fd);
 		if (r < 0)
 			return err_set(e, r, "cannot make the container's terminal the controlling one: %m");
-		return release_stdio(e);
+		return stdio_release(e);
 	}
 	for (int i = 0; i < 3; i++) {
 		r = io_unshare_open(i);
@@ -76,7 +76,7 @@ int stdio_prepare(struct monitor *m, struct err *e)
 			return err_set(e, r, "cannot take over file descriptor %d of the container: %m", i);
 		m->stdio[i] = r;
 	}
-	return release_stdio(e);
+	return stdio_release(e);
 }
 
 static int bind(struct monitor *m, enum msg_stream which, int fd)

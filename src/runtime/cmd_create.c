@@ -18,6 +18,8 @@ int cmd_create(struct cli *cli, struct err *e)
 		r = err_set(e, -EINVAL, "--console-socket is given, but process.terminal is false");
 	if (r == 0)
 		r = create_container(&c, e);
+	if (r == 0)
+		create_beside(&c);
 	create_fini(&c);
 	return r;
 }

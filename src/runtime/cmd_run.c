@@ -66,6 +66,7 @@ static int run_created(struct creation *c, struct term *term, struct err *e)
 	ctr_unlock(&c->ctr);
 	ctr_refresh(&c->ctr);
 	r = life_start(&c->ctr, e);
+	create_beside(c);
 	if (r == 0 && c->cli->create.detach)
 		return timing_report(c->ctr.dirfd, &c->cli->create, e);
 	if (r == 0)

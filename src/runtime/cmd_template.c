@@ -4,11 +4,9 @@
 #include <time.h>
 
 #include "oci/json.h"
-#include "oci/spec.h"
 #include "oci/state.h"
 #include "runtime/cli.h"
 #include "runtime/clipriv.h"
-#include "runtime/plan.h"
 #include "runtime/templates.h"
 #include "runtime/verbs.h"
 
@@ -78,18 +76,12 @@ static int list(struct cli *c, const struct template_store *store, struct err *e
 	return cli_print(&text, e);
 }
 
-/* Of the size that a container without limits gets; others are made when they are first needed. */
 static int make(struct cli *c, const struct template_store *store, struct err *e)
 {
-	struct spec none = { 0 };
-	const struct plan_in in = {
-		.spec = &none, .settings = &c->settings, .state_dir = "/", .libexecdir = c->env->libexecdir
-	};
-	scoped_strv warnings = { 0 };
 	struct vmcfg vm;
 	int r;
 
-	r = plan_vm(&in, &c->mem, &vm, &warnings, e);
+	r = templates_default(&c->settings, c->env->libexecdir, &c->mem, &vm, e);
 	if (r < 0)
 		return r;
 	return template_make(store, &vm, (int)(c->settings.boot_timeout_ns / NS_PER_MS), true, e);

@@ -21,6 +21,7 @@
 #include "oci/validate.h"
 #include "runtime/hooks.h"
 #include "runtime/pidfile.h"
+#include "runtime/pool.h"
 #include "runtime/templates.h"
 #include "sys/proc.h"
 #include "wire/ctl.h"
@@ -187,9 +188,11 @@ static int make_plan(struct creation *c, struct err *e)
 
 	int r = plan_make(&in, &c->mem, &c->plan, &c->warnings, e);
 
-	return r == 0 ? templates_plan(&c->cli->settings, &c->mem, &c->plan.vm, &c->want_template,
-				       &c->warnings, e)
-		      : r;
+	if (r == 0)
+		r = templates_plan(&c->cli->settings, &c->mem, &c->plan.vm, &c->want_template, &c->warnings,
+				   e);
+	c->plan.pool = r == 0 && pool_suits(&c->cli->settings, &c->spec, &c->plan.vm);
+	return r;
 }
 
 /* The filter is compiled here once; exec sessions take it from the file. */
@@ -423,9 +426,18 @@ int create_container(struct creation *c, struct err *e)
 	log_warnings(&c->warnings);
 	if (r < 0)
 		undo(c);
-	else if (c->want_template)
-		templates_make_beside(&c->cli->settings, &c->plan.vm);
 	return r;
+}
+
+void create_beside(struct creation *c)
+{
+	struct templates_beside b = { .settings = &c->cli->settings,
+				      .libexecdir = c->cli->env->libexecdir,
+				      .vm = &c->plan.vm,
+				      .want_template = c->want_template };
+
+	if (c->cli->settings.template)
+		templates_beside(&b);
 }
 
 void create_fini(struct creation *c)

@@ -383,6 +383,27 @@ static int copy_hostname(const struct spec *s, struct arena *a, struct msg_ctr *
 	return c->hostname ? 0 : no_memory(e);
 }
 
+int plan_ctr(const struct plan_in *in, struct arena *a, struct mon_plan *ret, struct err *e)
+{
+	const struct spec *s = in->spec;
+	int r;
+
+	r = plan_container(in, a, ret, e);
+	if (r == 0)
+		r = copy_hostname(s, a, &ret->ctr, e);
+	if (r == 0)
+		r = plan_mounts(in, a, ret, e);
+	if (r == 0)
+		r = plan_namespaces(s, a, ret, e);
+	if (r == 0)
+		r = plan_process(&s->process, a, &ret->ctr.process, e);
+	if (r == 0 && s->lnx.has_personality) {
+		ret->ctr.process.has_personality = true;
+		ret->ctr.process.personality = s->lnx.personality;
+	}
+	return r == 0 ? plan_resources(&s->lnx.resources, a, &ret->ctr.resources, e) : r;
+}
+
 int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, struct strv *warnings,
 	      struct err *e)
 {
@@ -407,20 +428,6 @@ int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, s
 		return no_memory(e);
 	r = plan_root(s, in->bundle, a, &ret->root, e);
 	if (r == 0)
-		r = plan_container(in, a, ret, e);
-	if (r == 0)
-		r = copy_hostname(s, a, &ret->ctr, e);
-	if (r == 0)
-		r = plan_mounts(in, a, ret, e);
-	if (r == 0)
-		r = plan_namespaces(s, a, ret, e);
-	if (r == 0)
-		r = plan_process(&s->process, a, &ret->ctr.process, e);
-	if (r == 0 && s->lnx.has_personality) {
-		ret->ctr.process.has_personality = true;
-		ret->ctr.process.personality = s->lnx.personality;
-	}
-	if (r == 0)
-		r = plan_resources(&s->lnx.resources, a, &ret->ctr.resources, e);
+		r = plan_ctr(in, a, ret, e);
 	return r == 0 ? plan_vm(in, a, &ret->vm, warnings, e) : r;
 }

@@ -27,6 +27,9 @@ struct plan_in {
 int must_check plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret,
 			 struct strv *warnings, struct err *e);
 
+/* The part of it that the agent is told, binds and namespaces. ret->id is set. */
+int must_check plan_ctr(const struct plan_in *in, struct arena *a, struct mon_plan *ret, struct err *e);
+
 /* The absolute, resolved container root of a bundle, in the arena. */
 int must_check plan_root(const struct spec *s, const char *bundle, struct arena *a, char **ret,
 			 struct err *e);

@@ -72,7 +72,7 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int log_fd, int sync)
+static _Noreturn void child(const char *path, char *word, int state_fd, int stdin_fd, int log_fd, int sync)
 {
 	char name[] = "cor-monitor", *argv[] = { name, NULL, NULL };
 	char *const env[] = { NULL };
@@ -80,7 +80,7 @@ static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int l
 	struct err e;
 	int r;
 
-	argv[1] = c->id; /* for ps(1); the monitor doesn't read it */
+	argv[1] = word; /* for ps(1); the monitor doesn't read it */
 	r = ctl_recv(sync, &msg);
 	if (r <= 0 || msg.type != MSG_S_PLAN || msg.n_fds != 1)
 		_exit(1); /* our parent is gone */
@@ -89,7 +89,7 @@ static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int l
 	reset_signals();
 	if (log_fd < 0)
 		log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	r = place_fds(msg.fds[0], sync, c->dirfd, log_fd);
+	r = place_fds(msg.fds[0], sync, state_fd, log_fd);
 	if (r == 0) {
 		(void)execve(path, argv, env);
 		r = -errno;
@@ -99,8 +99,8 @@ static _Noreturn void child(struct ctr *c, const char *path, int stdin_fd, int l
 	_exit(1);
 }
 
-int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd, struct spawned *ret,
-	       struct err *e)
+int spawn_process(const char *monitor_path, char *word, int state_fd, int stdin_fd, int log_fd,
+		  struct spawned *ret, struct err *e)
 {
 	int pair[2];
 	pid_t pid;
@@ -111,7 +111,7 @@ int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd
 	pid = fork();
 	if (pid == 0) {
 		(void)close(pair[0]);
-		child(c, monitor_path, stdin_fd, log_fd, pair[1]);
+		child(monitor_path, word, state_fd, stdin_fd, log_fd, pair[1]);
 	}
 	(void)close(pair[1]);
 	if (pid < 0) {
@@ -119,7 +119,15 @@ int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd
 		return err_set(e, -errno, "fork: %m");
 	}
 	*ret = (struct spawned){ .pid = pid, .sync = pair[0] };
-	return ctr_write_proc(c, "monitor", pid, e);
+	return 0;
+}
+
+int spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd, struct spawned *ret,
+	       struct err *e)
+{
+	int r = spawn_process(monitor_path, c->id, c->dirfd, stdin_fd, log_fd, ret, e);
+
+	return r < 0 ? r : ctr_write_proc(c, "monitor", ret->pid, e);
 }
 
 int spawn_go(const struct spawned *s, const struct mon_plan *plan, struct err *e)

@@ -16,7 +16,11 @@ int must_check spawn_find(const char *libexecdir, const char *name, struct arena
 /* Path of cor-monitor: beside the running program (a build tree), else in libexecdir. In `a`. */
 int must_check spawn_monitor_path(const char *libexecdir, struct arena *a, char **ret, struct err *e);
 
-/* Forks the process that becomes the monitor; it waits for spawn_go(). stdin_fd: what becomes its fd 0
+/* Forks a process that becomes a monitor; it waits for spawn_go(). word: for ps(1); state_fd: its
+ * PLAN_FD_STATE. */
+int must_check spawn_process(const char *monitor_path, char *word, int state_fd, int stdin_fd, int log_fd,
+			     struct spawned *ret, struct err *e);
+/* The same for a container's monitor, which is noted in its state directory. stdin_fd: what becomes its fd 0
  * (fds 1 and 2 stay ours), -1 = ours. log_fd: the log file, -1 = none. */
 int must_check spawn_fork(struct ctr *c, const char *monitor_path, int stdin_fd, int log_fd,
 			  struct spawned *ret, struct err *e);

@@ -2,18 +2,12 @@
 #include "runtime/templates.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 
-#include "base/io.h"
-#include "base/log.h"
+#include "runtime/beside.h"
+#include "runtime/plan.h"
+#include "runtime/pool.h"
 
 #define NS_PER_MS 1000000u
-#define LOWEST    19 /* nice */
 
 int templates_store(const struct settings *s, struct arena *a, struct template_store *ret, struct err *e)
 {
@@ -51,59 +45,55 @@ int templates_plan(const struct settings *s, struct arena *a, struct vmcfg *vm, 
 	return vm->template_dir ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
-/* Nothing of the caller's: not its session, its directory, its descriptors, or its signals. */
-static int detach(void)
+int templates_default(const struct settings *s, const char *libexecdir, struct arena *a, struct vmcfg *ret,
+		      struct err *e)
 {
-	int fd, r;
+	struct spec none = { 0 };
+	const struct plan_in in = {
+		.spec = &none, .settings = s, .state_dir = "/", .libexecdir = libexecdir
+	};
+	scoped_strv warnings = { 0 };
 
-	if (setsid() < 0 || chdir("/") < 0)
-		return -errno;
-	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	for (int i = 0; i < 3; i++)
-		if (dup2(fd, i) < 0)
-			return -errno;
-	r = io_close_from(NULL, 0);
-	if (r < 0)
-		return r;
-	for (int sig = 1; sig < 32; sig++)
-		(void)signal(sig, SIG_DFL);       /* SIGKILL and SIGSTOP refuse, rightly */
-	(void)prctl(PR_SET_NAME, "cor-template"); /* for ps(1) only, and these: */
-	(void)setpriority(PRIO_PROCESS, 0, LOWEST);
-	return 0;
+	return plan_vm(&in, a, ret, &warnings, e);
 }
 
-static _Noreturn void run_maker(const struct settings *s, const struct vmcfg *vm)
+static int make(const struct templates_beside *b, struct err *e)
 {
 	scoped_arena a = { 0 };
 	struct template_store store;
-	struct err e = { 0 };
-	sigset_t none;
 	int r;
 
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	r = detach();
+	r = templates_store(b->settings, &a, &store, e);
 	if (r == 0)
-		r = templates_store(s, &a, &store, &e);
-	if (r == 0)
-		r = template_make(&store, vm, (int)(s->boot_timeout_ns / NS_PER_MS), false, &e);
-	_exit(r < 0 ? 1 : 0);
+		r = template_make(&store, b->vm, (int)(b->settings->boot_timeout_ns / NS_PER_MS), false, e);
+	return r;
 }
 
-void templates_make_beside(const struct settings *s, const struct vmcfg *vm)
+/* In a process of its own. */
+static void work(void *arg)
 {
-	pid_t pid = fork(), maker;
+	struct templates_beside *b = arg;
+	scoped_free char *dir = NULL;
+	scoped_arena a = { 0 };
+	struct template_store store;
+	struct err e = { 0 };
 
-	if (pid < 0)
-		return; /* the next container tries again */
-	if (pid == 0) {
-		maker = fork();
-		if (maker == 0)
-			run_maker(s, vm);
-		_exit(0);
+	if (!b->vm->template_dir) {
+		if (make(b, &e) < 0 || templates_store(b->settings, &a, &store, &e) < 0 ||
+		    template_find(&store, b->vm, &dir, &e) < 0)
+			return;
+		b->vm->template_dir = dir;
 	}
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (b->settings->pool > 0)
+		may_fail(pool_fill(b->settings, b->libexecdir, b->vm,
+				   &e)); /* the next container tries again */
+	else
+		may_fail(pool_drain(b->settings, b->vm->template_dir, &e)); /* as above */
+	b->vm->template_dir = NULL;
+}
+
+void templates_beside(struct templates_beside *b)
+{
+	if (b->want_template || pool_wants(b->settings, b->vm))
+		beside_run("cor-template", work, b);
 }

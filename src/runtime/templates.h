@@ -14,8 +14,19 @@ int must_check templates_store(const struct settings *s, struct arena *a, struct
  * *ret_wanted if one should be made. Trouble with templates is a warning: the VM can boot. */
 int must_check templates_plan(const struct settings *s, struct arena *a, struct vmcfg *vm, bool *ret_wanted,
 			      struct strv *warnings, struct err *e);
-/* Makes a template of this shape in a process of its own: detached, at the lowest priority, with nothing
- * of the caller's open; returns at once. If another is being made it leaves it to the next VM. */
-void templates_make_beside(const struct settings *s, const struct vmcfg *vm);
+/* The VM that a container without limits gets; others are made when they are first needed. */
+int must_check templates_default(const struct settings *s, const char *libexecdir, struct arena *a,
+				 struct vmcfg *ret, struct err *e);
+
+/* What a create leaves to do. */
+struct templates_beside {
+	const struct settings *settings;
+	const char *libexecdir;
+	struct vmcfg *vm;
+	bool want_template; /* as templates_plan() said */
+};
+/* Makes the template that is missing, and fills or drains its pool, in a process of its own (beside.h);
+ * returns at once. If another is being made it leaves it to the next VM. */
+void templates_beside(struct templates_beside *b);
 
 #endif

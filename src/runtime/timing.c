@@ -30,6 +30,7 @@ static const struct {
 	{ "spawned", "spawn", "plan, state directory, fork" },
 	{ "monitor", "monitor", "exec of the monitor" },
 	{ "vm-started", "VM started", "namespaces, exec of the hypervisor" },
+	{ "vm-taken", "VM taken", "namespaces, a VM that waited" },
 	{ "hooks", "host set-up", "cgroup, shared directory, hooks; beside the hypervisor's start" },
 	{ "guest-kernel", "VMM up", "hypervisor's own start, firmware, load of the kernel" },
 	{ "agent-main", "kernel", "guest kernel to its first user process" },

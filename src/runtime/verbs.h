@@ -22,6 +22,7 @@ struct cli;
 	X(kill)                                                                                              \
 	X(list)                                                                                              \
 	X(pause)                                                                                             \
+	X(pool)                                                                                              \
 	X(ps)                                                                                                \
 	X(resume)                                                                                            \
 	X(run)                                                                                               \

@@ -632,6 +632,44 @@ void cgroup_procs(const struct cgroup *c, struct strv *to)
 		strv_addf(to, "%s/cgroup.procs", c->dirs[i].path);
 }
 
+/* --- a cgroup of several --- */
+
+static int plan_shared(const char *path, struct cgroup *ret)
+{
+	struct cgroup_layout l = { 0 };
+	int r;
+
+	*ret = (struct cgroup){ .manager = CGROUP_FS };
+	r = cgroup_layout_read(&l);
+	if (r == 0)
+		r = plan_dirs(&l, path, ret);
+	cgroup_layout_fini(&l);
+	return r;
+}
+
+void cgroup_join_shared(const char *path, pid_t pid)
+{
+	__attribute__((cleanup(cgroup_fini))) struct cgroup c = { 0 };
+	char text[16];
+
+	if (plan_shared(path, &c) < 0)
+		return;
+	(void)snprintf(text, sizeof text, "%d", (int)pid);
+	for (size_t i = 0; i < c.n; i++)
+		if (make_levels(&c.dirs[i]) == 0)
+			may_fail(write_text(c.dirs[i].path, "cgroup.procs", text)); /* it stays where it is */
+}
+
+void cgroup_remove_shared(const char *path)
+{
+	__attribute__((cleanup(cgroup_fini))) struct cgroup c = { 0 };
+
+	if (plan_shared(path, &c) < 0)
+		return;
+	for (size_t i = 0; i < c.n; i++)
+		(void)rmdir(c.dirs[i].path); /* in use, or not there */
+}
+
 /* --- storing: a header line, then one line per directory --- */
 
 static const char *const manager_names[] = { "cgroupfs", "systemd", "disabled" };

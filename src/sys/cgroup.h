@@ -115,6 +115,12 @@ int must_check cgroup_plan(const struct cgroup_layout *l, enum cgroup_manager ma
  * controller if one does. -EBUSY if processes are in it already. Everything is undone on failure. */
 int must_check cgroup_create(struct cgroup *c, const struct cgroup_limits *limits, struct strv *warnings,
 			     struct err *e);
+/* Moves a process to the cgroup `path` of every hierarchy, which several share: it is made if it is missing
+ * and has no limits. As far as that is possible. */
+void cgroup_join_shared(const char *path, pid_t pid);
+/* Removes it where it is empty. */
+void cgroup_remove_shared(const char *path);
+
 /* Appends the files that a process's pid is written to, to join. */
 void cgroup_procs(const struct cgroup *c, struct strv *to);
 /* After the VM's first process has joined: ends the scope's placeholder. Nothing to do otherwise. */

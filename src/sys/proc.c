@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -184,6 +187,44 @@ int proc_set_oom_score_adj(int64_t adj)
 		return -EINVAL;
 	(void)snprintf(text, sizeof text, "%d", (int)adj);
 	return io_write_existing_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
+}
+
+/* Of one thread. One that has ended meanwhile needs nothing. */
+static int thread_be_like_caller(pid_t tid, const cpu_set_t *cpus, int nice)
+{
+	if (setpriority(PRIO_PROCESS, (id_t)tid, nice) < 0 && errno != ESRCH)
+		return -errno;
+	return sched_setaffinity(tid, sizeof *cpus, cpus) < 0 && errno != ESRCH ? -errno : 0;
+}
+
+int proc_be_like_caller(pid_t pid)
+{
+	scoped_free char *tasks = str_fmt("/proc/%d/task", (int)pid), *score = NULL;
+	scoped_free char *adj = str_fmt("/proc/%d/oom_score_adj", (int)pid);
+	scoped_dir d = tasks ? opendir(tasks) : NULL;
+	struct dirent *ent;
+	cpu_set_t cpus;
+	uint64_t tid;
+	size_t n;
+	int r, nice;
+
+	if (!tasks || !adj)
+		return -ENOMEM;
+	if (!d)
+		return -errno;
+	errno = 0;
+	nice = getpriority(PRIO_PROCESS, 0);
+	if ((nice == -1 && errno) || sched_getaffinity(0, sizeof cpus, &cpus) < 0)
+		return -errno;
+	r = io_read_file_at(AT_FDCWD, "/proc/self/oom_score_adj", 32, &score, &n);
+	if (r == 0)
+		r = io_write_existing_at(AT_FDCWD, adj, score);
+	if (r == -EACCES)
+		r = 0; /* lowering needs CAP_SYS_RESOURCE, as for a child's own */
+	while (r == 0 && (ent = readdir(d)) != NULL)
+		if (num_parse_u64_max(ent->d_name, INT_MAX, &tid) == 0)
+			r = thread_be_like_caller((pid_t)tid, &cpus, nice);
+	return r;
 }
 
 int proc_die_with_parent(pid_t parent)

@@ -42,6 +42,9 @@ int must_check proc_kill_wait(pid_t pid, uint64_t start, int timeout_ms);
 
 /* Sets the caller's oom_score_adj. Lowering it needs CAP_SYS_RESOURCE: -EACCES. */
 int must_check proc_set_oom_score_adj(int64_t adj);
+/* Gives another process, in all its threads, what a child of the caller inherits: priority, CPUs,
+ * oom_score_adj. The caller knows that the pid is that of the process it means. */
+int must_check proc_be_like_caller(pid_t pid);
 /* The caller is killed by SIGKILL when its parent thread ends. `parent` is the pid that the caller
  * knows as its parent from before the fork: if it is gone already, -ESRCH. */
 int must_check proc_die_with_parent(pid_t parent);

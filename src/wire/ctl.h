@@ -8,7 +8,7 @@
 #include "wire/msg.h"
 
 #define CTL_MAX 16384 /* longest packet */
-#define CTL_FDS 4
+#define CTL_FDS 8
 
 struct ctl_msg {
 	enum msg_type type;

@@ -26,7 +26,7 @@
 
 REC(rec_hello, msg_hello, F(msg_hello, PACK_U32, version, 0), F(msg_hello, PACK_U64, nonce, 0),
     F(msg_hello, PACK_I64, realtime_ns, 0), F(msg_hello, PACK_BLOB, entropy, 512),
-    F(msg_hello, PACK_BOOL, marks, 0));
+    F(msg_hello, PACK_BOOL, marks, 0), F(msg_hello, PACK_BOOL, rehearsal, 0));
 
 REC(rec_ready, msg_ready, F(msg_ready, PACK_U32, version, 0), F(msg_ready, PACK_U64, nonce, 0),
     F(msg_ready, PACK_STR, release, 64), F(msg_ready, PACK_U64, boot_ns, 0),
@@ -46,6 +46,11 @@ REC(rec_exited, msg_exited, F(msg_exited, PACK_U32, proc, 0), F(msg_exited, PACK
     F(msg_exited, PACK_U32, signal, 0));
 
 REC(rec_mark, msg_mark, F(msg_mark, PACK_STR, name, 64), F(msg_mark, PACK_U64, boot_ns, 0));
+
+REC(rec_given, msg_given, F(msg_given, PACK_U32, pid, 0), F(msg_given, PACK_U64, start, 0),
+    F(msg_given, PACK_STR, share, LIM_NAME));
+
+REC(rec_ended, msg_ended, F(msg_ended, PACK_U32, status, 0));
 
 STATIC_REC(rec_ps_entry, msg_ps_entry, F(msg_ps_entry, PACK_U32, pid, 0), F(msg_ps_entry, PACK_U32, ppid, 0),
 	   F(msg_ps_entry, PACK_U32, uid, 0), F(msg_ps_entry, PACK_U64, time_ms, 0),
@@ -193,6 +198,10 @@ static const struct {
 	{ MSG_S_HOOKS_DONE, "hooks-done", NULL },
 	{ MSG_S_PLAN, "plan", NULL },
 	{ MSG_S_VM, "vm", NULL },
+	{ MSG_P_TAKE, "take", NULL },
+	{ MSG_P_END, "end", NULL },
+	{ MSG_P_GIVEN, "given", &rec_given },
+	{ MSG_P_ENDED, "ended", &rec_ended },
 };
 
 const struct pack_rec *msg_record(enum msg_type type)

@@ -1,9 +1,10 @@
 /* msg.h - every message between our processes and the agent: types, records, direction.
  *
- * Three protocols share this codec:
+ * Four protocols share this codec:
  *   agent channel   monitor <-> agent, frames of frame.h multiplexed by mux.h (MSG_A_*)
  *   control socket  cor -> monitor, SOCK_SEQPACKET, one message a packet (MSG_C_*)
  *   start plan      cor -> monitor, one struct mon_plan in a sealed memfd (plan.h)
+ *   keeper's socket  cor, monitor -> keeper of a waiting VM, SOCK_SEQPACKET (MSG_P_*, hyper/pool.h)
  * Numbers are fixed by PROTO_VERSION: any change of a record raises it.
  * Everything is checked by the receiver; the host trusts nothing the agent says. */
 #ifndef WIRE_MSG_H
@@ -66,6 +67,12 @@ enum msg_type {
 		       for the VM only; fd: memfd with a packed mon_plan */
 	MSG_S_VM,   /* monitor -> cor: the VM's process runs, STATE_DIR/vm names it: both can be moved to the
 		       container's cgroup */
+	/* to the keeper of a waiting VM */
+	MSG_P_TAKE = 224, /* nothing; answered by GIVEN. From then on the connection's end is the VM's end */
+	MSG_P_END,        /* nothing; the VM ends, and then the connection */
+	/* from the keeper */
+	MSG_P_GIVEN, /* msg_given; fds: enum hv_given_fd (hyper/hyper.h) */
+	MSG_P_ENDED, /* msg_ended: the VM ended by itself */
 };
 
 /* The streams of process `proc` (see msg_exec): number = proc * 4 + one of these. */
@@ -84,6 +91,8 @@ struct msg_hello {
 	int64_t realtime_ns;      /* the host's CLOCK_REALTIME: the guest sets its clock */
 	struct pack_blob entropy; /* for the guest's pool */
 	bool marks;               /* send MSG_A_MARK */
+	bool rehearsal; /* the next container is only for warming up: after its end the agent waits for
+			   another HELLO, as if this one had not been */
 };
 
 struct msg_ready {
@@ -286,12 +295,24 @@ struct msg_ctr {
 	char *hook_state; /* state JSON for their stdin, pid replaced by the host: sent as is */
 };
 
+/* A VM that waited, for its new owner. */
+struct msg_given {
+	uint32_t pid;   /* of the hypervisor, a child of the keeper */
+	uint64_t start; /* its start time: sys/proc.h */
+	char *share;    /* the shared directory, in the mount namespace that comes with it */
+};
+
+struct msg_ended {
+	uint32_t status; /* as of waitpid() */
+};
+
 struct msg_update {
 	struct msg_resources resources;
 };
 
 extern const struct pack_rec rec_hello, rec_ready, rec_result, rec_ref, rec_signal, rec_resize, rec_exited,
-	rec_mark, rec_ps, rec_stats, rec_process, rec_exec, rec_resources, rec_ctr, rec_update;
+	rec_mark, rec_ps, rec_stats, rec_given, rec_ended, rec_process, rec_exec, rec_resources, rec_ctr,
+	rec_update;
 
 /* The record of a message type, or NULL when it has no record (or is unknown). */
 const struct pack_rec *msg_record(enum msg_type type);

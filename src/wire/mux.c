@@ -551,6 +551,11 @@ int mux_init(struct mux *m, struct loop *l, int fd, enum msg_type expect, const 
 	return loop_add(l, &m->ch, fd, EPOLLIN, channel_ready);
 }
 
+void mux_expect(struct mux *m, enum msg_type type)
+{
+	m->expect = type;
+}
+
 void mux_fini(struct mux *m)
 {
 	if (!m->ops)

@@ -84,6 +84,8 @@ struct mux {
 /* `fd`: the channel, borrowed, set non-blocking. expect: see "Start", 0 = nothing is stale. */
 int must_check mux_init(struct mux *m, struct loop *l, int fd, enum msg_type expect,
 			const struct mux_ops *ops, void *arg);
+/* From the next frame on as after mux_init(): skips until a frame of this type. No stream may be open. */
+void mux_expect(struct mux *m, enum msg_type type);
 void mux_fini(struct mux *m); /* closes all stream fds; idempotent */
 
 /* Queues a message. rec may be NULL (no payload). -E2BIG, -ENOMEM, -EPIPE (broken). */

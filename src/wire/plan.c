@@ -63,6 +63,8 @@ static const struct pack_field mon_plan_fields[] = {
 	F(mon_plan, PACK_BOOL, foreground, 0),
 	F(mon_plan, PACK_BOOL, log, 0),
 	F(mon_plan, PACK_BOOL, log_json, 0),
+	F(mon_plan, PACK_BOOL, pool, 0),
+	F(mon_plan, PACK_BOOL, keeper, 0),
 	F(mon_plan, PACK_BOOL, marks, 0),
 	F(mon_plan, PACK_U32, boot_timeout_ms, 0),
 	FR(mon_plan, PACK_REC, vm, 0, rec_vmcfg),

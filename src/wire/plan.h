@@ -57,6 +57,8 @@ struct mon_plan {
 	bool pty_given;           /* fd 0 is a pty slave made by the caller */
 	bool foreground;          /* the sync socket's end kills the container */
 	bool log, log_json;       /* PLAN_FD_LOG is the caller's log file; else /dev/null */
+	bool pool;                /* take a VM that waits, if there is one: hyper/pool.h */
+	bool keeper;              /* keep a VM that waits (monitor/keeper.c); ctr is what it rehearses */
 	bool marks;               /* write phase marks to state_dir/marks */
 	uint32_t boot_timeout_ms; /* from the VM's start to the agent's first answer */
 	struct vmcfg vm;
@@ -64,6 +66,10 @@ struct mon_plan {
 };
 
 extern const struct pack_rec rec_mon_plan, rec_vmcfg;
+
+/* What a waiting VM rehearses: a copy of the monitor's program, with one argument. */
+#define REHEARSAL_PROGRAM "/bin/rehearsal"
+#define REHEARSAL_WORD    "--rehearsal"
 
 /* Fds that the monitor finds open, beside stdio. */
 enum plan_fd { PLAN_FD_PLAN = 3, PLAN_FD_SYNC, PLAN_FD_STATE, PLAN_FD_LOG, PLAN_FD_N };

@@ -65,8 +65,10 @@ class Build:
     def _templates(self):
         """Templates stay in the build. Off unless COR_TEST_TEMPLATE=on: a VM that saves itself beside a test is
         one more than --vm-jobs counts, and what a test leaves must be its own."""
-        return (f"template = {os.environ.get('COR_TEST_TEMPLATE', 'off')}\n"
-                f"template.dir = {self.dir / 'templates'}\n")
+        pool = "2" if os.environ.get("COR_TEST_POOL") == "on" else "0"
+        return (f"template = {os.environ.get('COR_TEST_TEMPLATE', 'on' if pool != '0' else 'off')}\n"
+                f"template.dir = {self.dir / 'templates'}\n"
+                f"pool = {pool}\n")
 
     def settings(self, guest):
         """The settings that choose the guest: (global arguments for cor, what is wrong or None)."""

@@ -161,7 +161,10 @@ def lane_cli(opts):
 
 
 def lane_vm(opts):
-    return runtime_tests("vm", opts, "qemu")
+    totals = runtime_tests("vm", opts, "qemu")
+    if os.environ.get("COR_TEST_POOL") == "on":
+        subprocess.run([str(builds.product(opts).cor), "pool", "drain"], check=False)
+    return totals
 
 
 def lane_kvm(opts):

@@ -37,8 +37,9 @@ def names(t):
     return [m for m in found if m not in ("vm-gone", "reaped")]
 
 
-def cut(t, mark, victim):
-    """Starts `run`, kills the victim (or deletes by force) as soon as the mark is there."""
+def cut(t, mark, victim, others=set):
+    """Starts `run`, kills the victim (or deletes by force) as soon as the mark is there. others: gives the pids that
+    are not of this container (VMs that wait)."""
     c = t.rt.container(bundle.config("sleep 0.2"))
     with open(os.devnull, "r+b") as null, open(t.dir / f"{c.id}.cut", "wb") as err:
         child = t.spawn(t.rt.argv("run", "--timing", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id, log=c.log),
@@ -48,7 +49,7 @@ def cut(t, mark, victim):
         if child.poll() is not None or time.monotonic() > end:
             break  # over before it was seen: still a clean end is asked for
         time.sleep(0.0005)
-    family = {p: leak.comm(p) for p in [child.pid] + leak.descendants(os.getpid())}
+    family = {p: leak.comm(p) for p in set([child.pid] + leak.descendants(os.getpid())) - others()}
     for pid, comm in family.items():
         if (victim == "cor" and pid == child.pid) or comm in COMMS.get(victim, ()):
             try:
@@ -62,12 +63,12 @@ def cut(t, mark, victim):
     except subprocess.TimeoutExpired:
         t.fail(f"cor run goes on 20 s after its {victim} was killed at {mark}")
     t.rt("delete", "--force", c.id, timeout=30)
-    t.wait(lambda: no_family(), f"the end of every process ({mark}, {victim})", 10)
+    t.wait(lambda: no_family(others), f"the end of every process ({mark}, {victim})", 10)
     t.eq(t.rt.states(), [], "state directory")
     t.eq(leak.mounts(t.token), [], "mounts")
     t.eq(leak.cgroups(t.token), [], "cgroups")
 
 
-def no_family():
+def no_family(others):
     leak.reap()
-    return not leak.descendants(os.getpid())
+    return not set(leak.descendants(os.getpid())) - others()

@@ -21,7 +21,7 @@ FEATURES = "cat /sys/bus/virtio/drivers/virtio_balloon/virtio*/features"
 def use(t, **settings):
     """Templates of this test's own, one of them made."""
     where = t.path("templates")
-    more = {"template": "on", "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
+    more = {"template": "on", "pool": 0, "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
     t.rt.globals = t.rt.globals + [w for k, v in more.items() for w in ("--set", f"{k}={v}")]
     t.rt("template", "make", timeout=120)
     return where / "default"

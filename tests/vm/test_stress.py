@@ -25,7 +25,7 @@ CLONE_MIB, RESERVE_MIB = 60, 1024
 def use(t, where=None):
     """Templates of this test's own; returns the store's directory."""
     where = where or t.path("templates")
-    t.rt.globals = t.rt.globals + ["--set", "template=on", "--set", f"template.dir={where}"]
+    t.rt.globals = t.rt.globals + ["--set", "template=on", "--set", "pool=0", "--set", f"template.dir={where}"]
     return where / "default"
 
 

@@ -16,7 +16,7 @@ IDENTITY = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; "
 def use(t, **settings):
     """Templates of this test's own."""
     where = t.path("templates")
-    more = {"template": "on", "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
+    more = {"template": "on", "pool": 0, "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
     t.rt.globals = t.rt.globals + [w for k, v in more.items() for w in ("--set", f"{k}={v}")]
     return where / "default"
 

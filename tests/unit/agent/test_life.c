@@ -120,6 +120,39 @@ static void test_created(void **state unused_arg)
 	run_fini(&again);
 }
 
+static bool is_ready(struct host *h)
+{
+	return h->ready;
+}
+
+static void hello(bool rehearsal)
+{
+	struct msg_hello m = { .version = PROTO_VERSION, .nonce = 4711, .rehearsal = rehearsal };
+
+	host.ready = false;
+	(void)host_send(&host, MSG_A_HELLO, &rec_hello, &m);
+	host_until(&host, is_ready);
+}
+
+/* After a rehearsal nothing is served before another HELLO: what comes first is skipped as stale. */
+static void test_rehearsal(void **state unused_arg)
+{
+	const char *const argv[] = { "/bin/echo", "rehearsed", NULL };
+	struct ctr_box b;
+	uint32_t lost;
+
+	NEED_HOST;
+	hello(true);
+	ctr_box_init(&b, argv);
+	expect(&b, "rehearsed\n", 0);
+	lost = host_send(&host, MSG_A_CREATE, &rec_ctr, &b.c);
+	hello(false);
+	assert_false(host.results[lost % HOST_RESULTS].got);
+	expect(&b, "rehearsed\n", 0);
+	/* and no rehearsal again */
+	expect(&b, "rehearsed\n", 0);
+}
+
 static void missing(struct msg_process *p)
 {
 	p->args.p[0] = lit("nosuch");
@@ -577,6 +610,7 @@ int main(void)
 		T(test_exit_codes),
 		T(test_signals),
 		T(test_created),
+		T(test_rehearsal),
 		T(test_exec),
 		T(test_stdin),
 		T(test_much_output),

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "hyper/hyper.h"
+#include "hyper/pool.h"
 #include "hyper/template.h"
 #include "monitor/monitor.h"
 #include "sys/pty.h"
@@ -123,13 +124,38 @@ void template_drop(const char *dir unused_arg)
 {
 }
 
+int hv_reap(struct hv *hv)
+{
+	int status = 0;
+
+	(void)waitpid(hv->pid, &status, 0);
+	hv->pid = -1;
+	return status;
+}
+
+int pool_take(const struct vmcfg *cfg unused_arg, struct pool_vm *ret unused_arg)
+{
+	return -ENOENT;
+}
+
+int pool_listen(int dir unused_arg, const char *name unused_arg)
+{
+	return -ENOSYS;
+}
+
+int pool_give(struct hv *hv unused_arg, int sock unused_arg, int mounts unused_arg,
+	      const char *share unused_arg)
+{
+	return -ENOSYS;
+}
+
 void hv_free(struct hv *hv)
 {
 	if (!hv)
 		return;
 	if (hv->pid > 0) {
 		hv->ops->stop(hv);
-		(void)waitpid(hv->pid, NULL, 0);
+		(void)hv_reap(hv);
 	}
 	scope_close(&hv->pidfd);
 	scope_close(&hv->agent_fd);

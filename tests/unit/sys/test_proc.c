@@ -1,6 +1,7 @@
 /* Processes by identity, and children that are run to their end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -282,6 +284,39 @@ static void test_run_errors(void **state)
 	str_fini(&p.out);
 }
 
+/* Another process, in all its threads, as a child of ours would be. */
+static void test_like_caller(void **state)
+{
+	scoped_free char *path = NULL, *text = NULL;
+	cpu_set_t mine, its;
+	pid_t pid = sleeper();
+	size_t n;
+
+	assert_int_equal(sched_getaffinity(0, sizeof mine, &mine), 0);
+	assert_int_equal(setpriority(PRIO_PROCESS, (id_t)pid, 19), 0);
+	if (geteuid() != 0) {
+		print_message("# skipped: needs root\n");
+		(void)kill(pid, SIGKILL);
+		skip();
+	}
+	CPU_ZERO(&its);
+	for (int c = 0; c < CPU_SETSIZE && CPU_COUNT(&its) == 0; c++)
+		if (CPU_ISSET(c, &mine))
+			CPU_SET(c, &its);
+	assert_int_equal(sched_setaffinity(pid, sizeof its, &its), 0);
+	path = str_fmt("/proc/%d/oom_score_adj", (int)pid);
+	assert_int_equal(io_write_existing_at(AT_FDCWD, path, "777"), 0);
+	assert_int_equal(proc_be_like_caller(pid), 0);
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)pid), getpriority(PRIO_PROCESS, 0));
+	assert_int_equal(sched_getaffinity(pid, sizeof its, &its), 0);
+	assert_true(CPU_EQUAL(&its, &mine));
+	assert_int_equal(io_read_file_at(AT_FDCWD, path, 32, &text, &n), 0);
+	assert_true(strcmp(text, "777\n") != 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_true(proc_be_like_caller(pid) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_run_clean),
 		cmocka_unit_test(test_run_limits),
 		cmocka_unit_test(test_run_errors),
+		cmocka_unit_test(test_like_caller),
 	};
 
 	return cmocka_run_group_tests_name("sys/proc", tests, NULL, NULL);

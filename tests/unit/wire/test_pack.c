@@ -11,7 +11,7 @@ static const struct pack_rec *const records[] = { &rec_hello,     &rec_ready,  &
 						  &rec_signal,    &rec_resize, &rec_exited,  &rec_mark,
 						  &rec_ps,        &rec_stats,  &rec_process, &rec_exec,
 						  &rec_resources, &rec_ctr,    &rec_update,  &rec_vmcfg,
-						  &rec_mon_plan };
+						  &rec_mon_plan,  &rec_given,  &rec_ended };
 
 static struct arena mem;
 static unsigned count; /* gives every field its own value */

@@ -1,0 +1,330 @@
+/* keeper.c - the process of a VM that waits: a monitor without a container (plan.keeper).
+ *
+ * It restores a clone, lets it rehearse, and waits behind a socket (hyper/pool.h). The first who asks is
+ * given the VM's channels; from then on only the parent's duties are left: kill the VM when its new owner's
+ * connection ends, and tell the owner of the VM's end. It ends with the VM.
+ *
+ * The rehearsal is one container from begin to end, through the same messages as any: software emulation
+ * translates code when it first runs, and touches pages of the template then. Its root is a directory in the
+ * still empty share, its program a copy of this one. Afterwards the agent waits for a first message as if
+ * nothing had been (agent/rehearse.c), and the share is empty again.
+ *
+ * The VM waits no longer than its template is there, and WAIT_MAX_S. Distrusts: the guest, as guest.c does; a
+ * rehearsal that does not end as it should ends the VM. Trusts: who can reach the socket (root). */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "hyper/pool.h"
+#include "monitor/priv.h"
+
+#define REHEARSE_MAX_MS 20000
+#define WAIT_MAX_S      86400u
+#define PROGRAM_MAX     (4u << 20)
+#define ASK_MS          1000 /* for the word of somebody who has connected */
+
+struct keeper {
+	struct monitor *m;
+	const char *name;   /* of the socket, and of the share's directory */
+	int template_watch; /* inotify: the template goes away */
+	int owner;          /* connection of who has taken the VM; -1 */
+	uint32_t request;   /* of the rehearsal that is under way */
+	bool ready;         /* it can be taken */
+	struct source vm, watch, listen, owner_src;
+	struct timer timer;
+};
+
+static void end(struct keeper *k, int code, const char *why)
+{
+	struct err e;
+
+	if (!k->ready) {
+		(void)err_set(&e, code, "the VM can't wait: %s", why);
+		monitor_failed(k->m, &e);
+	}
+	loop_stop(&k->m->loop);
+}
+
+static void on_vm_end(struct source *s, uint32_t events unused_arg)
+{
+	struct keeper *k = container_of(s, struct keeper, vm);
+	struct msg_ended ended;
+
+	loop_del(s);
+	ended.status = (uint32_t)hv_reap(k->m->hv);
+	if (k->owner >= 0)
+		may_fail(ctl_send(k->owner, MSG_P_ENDED, &rec_ended, &ended, NULL, 0)); /* it may be gone */
+	end(k, -EIO, "it ended");
+}
+
+static void on_owner_end(struct source *s, uint32_t events unused_arg)
+{
+	loop_stop(s->loop); /* hv_free() kills the VM */
+}
+
+/* Any event: it was renamed, removed, or its file system is gone. */
+static void on_template_gone(struct source *s, uint32_t events unused_arg)
+{
+	struct keeper *k = container_of(s, struct keeper, watch);
+
+	end(k, -ESTALE, "its template is gone");
+}
+
+static void on_timer(struct timer *t)
+{
+	struct keeper *k = container_of(t, struct keeper, timer);
+
+	end(k, -ETIMEDOUT, "the rehearsal did not end");
+}
+
+/* Nobody else can take it or finds its name. */
+static void stop_waiting(struct keeper *k)
+{
+	struct monitor *m = k->m;
+
+	loop_del(&k->listen);
+	loop_del(&k->watch);
+	loop_timer_del(&k->timer);
+	scope_close(&m->listen_fd);
+	m->listen_fd = -1;
+	(void)unlinkat(m->state_fd, k->name, 0); /* gone with the template's directory, perhaps */
+}
+
+static void give(struct keeper *k, int *conn)
+{
+	scoped_fd mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	struct monitor *m = k->m;
+	int r;
+
+	stop_waiting(k);
+	r = mounts < 0 ? -errno : pool_give(m->hv, *conn, mounts, m->plan.vm.share);
+	k->owner = take_fd(conn);
+	if (r == 0)
+		r = loop_add(&m->loop, &k->owner_src, k->owner, EPOLLIN, on_owner_end);
+	if (r < 0)
+		loop_stop(&m->loop);
+}
+
+static void on_connect(struct source *s, uint32_t events unused_arg)
+{
+	struct keeper *k = container_of(s, struct keeper, listen);
+	scoped_fd conn = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+	struct ctl_msg msg;
+
+	/* Who connects only to see who is there closes without a word. */
+	if (conn < 0 || io_wait_readable(conn, ASK_MS) < 0 || ctl_recv(conn, &msg) <= 0)
+		return;
+	ctl_fini(&msg);
+	if (msg.type == MSG_P_TAKE)
+		give(k, &conn);
+	else if (msg.type == MSG_P_END)
+		k->owner = take_fd(&conn); /* closed when all is done */
+	if (msg.type == MSG_P_END)
+		loop_stop(&k->m->loop);
+}
+
+/* The VM is as it was before HELLO, only warm: it can be had. */
+static void become_ready(struct keeper *k)
+{
+	struct monitor *m = k->m;
+	scoped_fd share = open(m->plan.vm.share, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	mux_fini(&m->mux);
+	m->mux_up = false;
+	r = share < 0 ? -errno : io_remove_tree_at(share, "rootfs");
+	if (r == 0)
+		r = pool_listen(m->state_fd, k->name);
+	if (r >= 0) {
+		m->listen_fd = r;
+		r = loop_add(&m->loop, &k->listen, m->listen_fd, EPOLLIN, on_connect);
+	}
+	if (r == 0)
+		r = loop_timer_set(&k->timer, WAIT_MAX_S * 1000ull);
+	if (r == 0)
+		r = ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
+	if (r < 0) {
+		end(k, r, strerror(-r));
+		return;
+	}
+	k->ready = true;
+	loop_del(&m->sync_src);
+	scope_close(&m->sync_fd);
+	m->sync_fd = -1;
+}
+
+static void step_failed(struct keeper *k, const char *what)
+{
+	end(k, -EPROTO, what);
+}
+
+static void on_ready(struct keeper *k, const struct msg_ready *msg)
+{
+	if (msg->nonce != k->m->nonce)
+		return;
+	k->request = 1;
+	if (msg->version != PROTO_VERSION ||
+	    mux_send(&k->m->mux, MSG_A_CREATE, k->request, &rec_ctr, &k->m->plan.ctr) < 0)
+		step_failed(k, "the agent does not answer as it should");
+}
+
+static void on_result(struct keeper *k, uint32_t id, const struct msg_result *res)
+{
+	struct msg_ref ref = { .proc = PROC_INIT };
+	struct err e = { 0 };
+
+	if (id != k->request)
+		return;
+	if (res->code != 0) {
+		(void)err_import(&e, (int)res->code, res->text ? res->text : "",
+				 res->text ? strlen(res->text) : 0);
+		step_failed(k, e.msg);
+	} else if (k->request++ == 1 && mux_send(&k->m->mux, MSG_A_START, k->request, &rec_ref, &ref) < 0) {
+		step_failed(k, "the agent does not answer as it should");
+	}
+}
+
+/* Its output goes to nobody: the mux drops what belongs to no stream of ours. */
+static void on_message(struct mux *mux, enum msg_type type, uint32_t id, const uint8_t *p, size_t n)
+{
+	struct keeper *k = mux->arg;
+	scoped_arena a = { .max = 2 * MSG_MAX };
+	const struct pack_rec *rec = msg_record(type);
+	union {
+		struct msg_ready ready;
+		struct msg_result result;
+		struct msg_exited exited;
+	} u;
+
+	if ((type != MSG_A_READY && type != MSG_A_RESULT && type != MSG_A_EXITED) ||
+	    pack_decode(rec, p, n, &a, &u) < 0)
+		return;
+	if (type == MSG_A_READY)
+		on_ready(k, &u.ready);
+	else if (type == MSG_A_RESULT)
+		on_result(k, id, &u.result);
+	else if (u.exited.code == 0)
+		become_ready(k);
+	else
+		step_failed(k, "its program failed");
+}
+
+static void on_stream_end(struct mux *mux unused_arg, uint32_t id unused_arg, enum mux_end how unused_arg)
+{
+}
+
+static void on_broken(struct mux *mux, const struct err *why)
+{
+	end(mux->arg, -EIO, why->msg);
+}
+
+static const struct mux_ops ops = {
+	.message = on_message,
+	.stream_end = on_stream_end,
+	.broken = on_broken,
+};
+
+/* share/rootfs with this program in it: what the guest sees of it is read as any container's root. */
+static int make_root(const char *share)
+{
+	static const char *const dirs[] = { "rootfs",     "rootfs/bin", "rootfs/proc",
+					    "rootfs/sys", "rootfs/dev", "rootfs/tmp" };
+	scoped_fd dir = open(share, O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -1;
+	scoped_free char *program = NULL;
+	size_t n;
+	int r;
+
+	if (dir < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		if (mkdirat(dir, dirs[i], 0755) < 0)
+			return -errno;
+	r = io_read_file_at(AT_FDCWD, "/proc/self/exe", PROGRAM_MAX, &program, &n);
+	if (r < 0)
+		return r;
+	to = openat(dir, "rootfs" REHEARSAL_PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	return to < 0 ? -errno : io_write_full(to, program, n);
+}
+
+static int watch(struct keeper *k)
+{
+	struct monitor *m = k->m;
+	int r;
+
+	k->template_watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (k->template_watch < 0 ||
+	    inotify_add_watch(k->template_watch, m->plan.vm.template_dir, IN_MOVE_SELF | IN_DELETE_SELF) < 0)
+		return -errno;
+	r = loop_add(&m->loop, &k->watch, k->template_watch, EPOLLIN, on_template_gone);
+	if (r == 0)
+		r = loop_add(&m->loop, &k->vm, m->hv->pidfd, EPOLLIN, on_vm_end);
+	if (r == 0)
+		r = loop_timer_add(&m->loop, &k->timer, on_timer);
+	return r == 0 ? loop_timer_set(&k->timer, REHEARSE_MAX_MS) : r;
+}
+
+int keeper_hold(struct monitor *m, struct err *e)
+{
+	m->share_held = open(m->plan.vm.share, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (m->share_held < 0 || flock(m->share_held, LOCK_EX | LOCK_NB) < 0)
+		return err_set(e, -errno, "%s: %m", m->plan.vm.share);
+	return 0;
+}
+
+static int begin(struct keeper *k)
+{
+	struct monitor *m = k->m;
+	int r;
+
+	r = watch(k);
+	if (r == 0)
+		r = make_root(m->plan.vm.share);
+	if (r == 0)
+		r = mux_init(&m->mux, &m->loop, m->hv->agent_fd, MSG_A_READY, &ops, k);
+	if (r < 0)
+		return r;
+	m->mux_up = true;
+	return guest_hello(m);
+}
+
+static void finish(struct keeper *k)
+{
+	struct monitor *m = k->m;
+
+	stop_waiting(k);
+	loop_del(&k->vm);
+	loop_del(&k->owner_src);
+	hv_free(m->hv);
+	m->hv = NULL;
+	/* What stays is removed when the pool is filled again. */
+	(void)umount2(m->plan.vm.share, MNT_DETACH);
+	(void)rmdir(m->plan.vm.share);
+	scope_close(&k->template_watch);
+	scope_close(&k->owner);
+}
+
+int keeper_run(struct monitor *m, struct err *e)
+{
+	const char *slash = strrchr(m->plan.vm.share, '/');
+	struct keeper k = {
+		.m = m, .name = slash ? slash + 1 : m->plan.vm.share, .template_watch = -1, .owner = -1
+	};
+	int r;
+
+	r = begin(&k);
+	if (r == 0 && m->error.code == 0)
+		r = loop_run(&m->loop);
+	finish(&k);
+	if (r == 0 && m->error.code != 0) {
+		*e = m->error;
+		return e->code;
+	}
+	return r < 0 ? err_set(e, r, "keeper: %m") : 0;
+}

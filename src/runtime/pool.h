@@ -1,0 +1,26 @@
+/* pool.h - how many VMs wait, and their making. What a waiting VM is: hyper/pool.h.
+ *
+ * Called by create and `cor pool`. */
+#ifndef RUNTIME_POOL_H
+#define RUNTIME_POOL_H
+
+#include "cfg/settings.h"
+#include "hyper/pool.h"
+#include "oci/spec.h"
+#include "runtime/templates.h"
+
+/* True if a container may be given a VM that waited. Those that ask for something that a process is given
+ * when it starts, or for hooks in the VM's mount namespace, get one of their own. */
+bool pool_suits(const struct settings *s, const struct spec *spec, const struct vmcfg *vm);
+
+/* Starts VMs of vm's template until settings->pool of them wait, one after the other. 0 also if another
+ * process does that just now. */
+int must_check pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm,
+			 struct err *e);
+/* Ends all that wait for this template, and removes what the pool has made there. */
+int must_check pool_drain(const struct settings *s, const char *template_dir, struct err *e);
+/* What a create leaves to do: fills the pool of vm's template, or drains it if the settings want none. True
+ * if there is something to do. */
+bool pool_wants(const struct settings *s, const struct vmcfg *vm);
+
+#endif
