@@ -16,6 +16,7 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 sys.dont_write_bytecode = True
 
 import boot  # noqa: E402
+import count  # noqa: E402
 import density  # noqa: E402
 import execs  # noqa: E402
 import host  # noqa: E402
@@ -31,7 +32,7 @@ class Command:
 
     def __init__(self, what, module, in_all=True, only=None):
         self.what, self.arguments, self.run = what, module.arguments, module.run
-        self.in_all, self.only = in_all, only or runtimes.NAMES
+        self.in_all, self.only = in_all, runtimes.NAMES if only is None else only
 
 
 SUBCOMMANDS = {
@@ -40,6 +41,7 @@ SUBCOMMANDS = {
     "exec": Command("time of a session in a running container", execs),
     "io": Command("bytes per second through stdout and the root file system", streams),
     "boot": Command("instructions and time of each stage of the guest's boot", boot, False, ["cor cold"]),
+    "count": Command("instructions, in an emulated host that counts them", count, False, []),
     "soak": Command("many containers one after the other: is anything left?", soak, False, ["cor clone"]),
 }
 PROGRESS_S = 2.0

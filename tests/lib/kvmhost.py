@@ -37,7 +37,8 @@ from supervise import die_with_parent
 LIB = pathlib.Path(__file__).resolve().parent
 QEMU = "qemu-system-x86_64"
 PACKAGE = "linux-image-amd64"
-# What every emulated host loads, and what a job may ask for (modules=).
+# What an emulated host loads, and what a job may ask for (modules=).
+COUNTING = ("kvm-amd",)
 LOADED = ("kvm-amd", "virtio_pci", "virtio_console", "9pnet_virtio", "9p")
 ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock")
 CMDLINE = ("console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable noreplace-smp "
@@ -184,6 +185,9 @@ class Cpio:
         self.parents(name)
         self.entry(name, stat.S_IFREG | mode, data)
 
+    def directory(self, name):
+        self.parents(name + "/.")
+
     def link(self, name, target):
         self.parents(name)
         self.entry(name, stat.S_IFLNK | 0o777, target.encode())
@@ -192,14 +196,14 @@ class Cpio:
         self.entry("TRAILER!!!", 0)
 
 
-def write_initramfs(path, kernel_dir, more=None):
+def write_initramfs(path, kernel_dir, names=LOADED, more=None):
     """busybox, kvmhost-init and modules; more(cpio) adds files."""
     with open(path, "wb") as f:
         c = Cpio(f)
         c.file("busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)
         c.file("init", (LIB / "kvmhost-init").read_bytes(), 0o755)
-        loaded = load_order(kernel_dir, LOADED)
-        for p in load_order(kernel_dir, LOADED + ON_DEMAND):
+        loaded = load_order(kernel_dir, names)
+        for p in load_order(kernel_dir, names + (ON_DEMAND if names is LOADED else ())):
             c.file(f"modules/{p.name}", p.read_bytes())
         c.file("modules/order", "".join(p.stem + "\n" for p in loaded).encode())
         if more:
@@ -365,19 +369,80 @@ class Emulated(Host):
                       after - before, (at / "over").exists(), at / "out", (at / "left").read_text().splitlines())
 
     def report(self):
-        """The last of its console and of QEMU's own words."""
-        text = ""
-        for what, path in (("console of the emulated host", self.console), ("its QEMU", self.log)):
-            data = path.read_bytes() if path.exists() else b""
-            if data:
-                text += f"--- {what}:\n{data[-CONSOLE_SHOWN:].decode('utf-8', 'backslashreplace')}\n"
-        return text
+        return words(self.console, self.log)
 
     def close(self):
         if self.child and os.getpid() == self.owner:
             self.ctl.close()
             harness.kill_group(self.child)
         super().close()
+
+
+COUNTED_CPU = "max,+svm,+npt,-erms,-fsrm"  # rep movsb would count every byte
+
+
+def count(more, timeout, watch=None, dir=None):
+    """Boots an emulated host whose clock counts instructions, runs /kvmhost/job in it and returns what that wrote to
+    ttyS1. more(cpio): the files, below files/, of all its root. Nothing reaches it from outside while it runs
+    (no 9p, no interrupts but its own timers, a fixed seed), so it does the same every time. watch(text): called
+    with its console as it grows."""
+    with Host(dir) as host:
+        console, log, got = host.dir / "console", host.dir / "qemu.log", host.dir / "results"
+        found = kernel()
+        write_initramfs(host.dir / "initramfs", found, COUNTING, more)
+        argv = [QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,hpet=off",
+                "-accel", "tcg,tb-size=512", "-icount", "shift=0,sleep=off", "-seed", "1",
+                "-rtc", "base=2026-01-01,clock=vm", "-cpu", COUNTED_CPU, "-smp", "1", "-m", "4G",
+                "-kernel", found / "vmlinuz", "-initrd", host.dir / "initramfs", "-append", CMDLINE + " nokaslr",
+                "-chardev", f"file,id=c,path={console}", "-device", "isa-serial,chardev=c",
+                "-chardev", f"file,id=r,path={got}", "-device", "isa-serial,chardev=r"]
+        with open(log, "wb") as err:
+            child = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=err, stderr=err,
+                                     preexec_fn=lambda: die_with_parent(signal.SIGKILL))
+        try:
+            end = time.monotonic() + timeout * harness.SLOW
+            while not ended(child, 1.0):
+                if watch and console.exists():
+                    watch(console.read_bytes().decode("utf-8", "replace"))
+                if time.monotonic() > end:
+                    raise HostError(f"the counting host did not end within {timeout * harness.SLOW:.0f} s\n{words(console, log)}")
+        finally:
+            child.kill()
+            child.wait()
+        if not got.exists() or not got.read_bytes().endswith(b"complete\n"):
+            raise HostError(f"the counting host ended too early\n{words(console, log)}")
+        return got.read_bytes().decode("utf-8", "replace")
+
+
+def ended(child, secs):
+    try:
+        child.wait(secs)
+        return True
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def add_program(cpio, path, seen):
+    """A program or library of this machine and what it is linked with, at the same places (/lib is /usr/lib)."""
+    path = str(path)
+    name = path if path.startswith("/usr/") or not re.match(r"/(bin|sbin|lib|lib64)/", path) else "/usr" + path
+    if name in seen:
+        return
+    seen.add(name)
+    cpio.file("files" + name, pathlib.Path(path).read_bytes(), 0o755)
+    said = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+    for lib in re.findall(r"(?:=> |^\s+)(/\S+)", said, re.M):
+        add_program(cpio, lib, seen)
+
+
+def words(console, log):
+    """The last of a host's console and of its QEMU's own words."""
+    text = ""
+    for what, path in (("console of the emulated host", console), ("its QEMU", log)):
+        data = path.read_bytes() if path.exists() else b""
+        if data:
+            text += f"--- {what}:\n{data[-CONSOLE_SHOWN:].decode('utf-8', 'backslashreplace')}\n"
+    return text
 
 
 def of(t):

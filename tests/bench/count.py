@@ -1,0 +1,256 @@
+"""count.py - ./bench count: instructions instead of time, in an emulated host whose clock counts them.
+
+The host (lib/kvmhost.py, count()) has one emulated processor with SVM, and its clock is the number of instructions it has
+done: hypervisor, host's kernel, guest and all. So the figures repeat, whatever else this machine does.
+count-job runs the rows below in it, one after the other; here they are made, and its results read.
+docs/testing-kvm.md says what the figures are good for.
+"""
+
+import json
+import pathlib
+import re
+import shlex
+import shutil
+
+import bundle
+import kvmhost
+from launcher import Error
+from report import Result, Table
+
+HERE = pathlib.Path(__file__).resolve().parent
+MARK = 0x636F72  # of lib/count-init.c
+TIMEOUT_S = 3600
+MEMORY = "512M"
+# The same for every hypervisor. No console: writing to one is not what is compared.
+WORDS = "quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
+QEMU = f"qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -accel kvm -cpu host -m {MEMORY}"
+GUEST = f"-kernel /count/vmlinux -initrd /count/initrd -append {shlex.quote(WORDS)}"
+MICROVM = "-M microvm,x-option-roms=off,pit=off,pic=off,isa-serial=off,rtc=off"
+Q35 = "-bios qboot.rom -M q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,sata=off,smbus=off,i8042=off"
+FIRMWARE = ("qemu/qboot.rom", "qemu/bios-microvm.bin", "qemu/kvmvapic.bin", "qemu/linuxboot_dma.bin", "qemu/pvh.bin",
+            "seabios/bios-256k.bin")
+SHOWN_REASONS, SHOWN_PORTS = 9, 5
+# Codes of AMD's manual, volume 2, appendix C; what is not named here is shown by its number.
+EXITS = {0x60: "interrupt", 0x61: "NMI", 0x64: "interrupt window", 0x65: "CR0 write", 0x6E: "rdtsc", 0x72: "cpuid", 0x75: "rsm",
+         0x78: "hlt", 0x79: "invlpg", 0x7B: "io", 0x7C: "msr", 0x7F: "shutdown", 0x81: "vmmcall", 0x89: "wbinvd",
+         0x8D: "xsetbv", 0x400: "nested page fault",
+         **{base + n: what for base, what in ((0, "CR read"), (0x10, "CR write"), (0x20, "DR read"), (0x30, "DR write"),
+                                                   (0x40, "exception"), (0x50, "exception")) for n in range(16)}}
+
+ABOUT = """Instructions in an emulated host (QEMU -icount, one processor with SVM, Debian's kernel): those of the hypervisor or runtime, the host's kernel
+and the guest together, without what the processor stood still. Hypervisors boot the same kernel (the mini-OS's, uncompressed), 512 MiB, with
+a static /init that ends the machine. They start from files in memory. Two runs differ by nothing, or nearly so; time on
+a real machine also depends on what an instruction costs, above all the exits, which are counted beside it."""
+
+
+def arguments(p):
+    p.add_argument("--runs", type=int, default=1, metavar="N", help="the whole, N times: does it repeat? (1)")
+    p.add_argument("--row", action="append", metavar="TEXT", help="only rows whose name holds TEXT")
+    p.add_argument("--kernel", metavar="FILE", help="another guest kernel (ELF) for the hypervisors")
+
+
+def vmms(build):
+    """Name -> command."""
+    rows = {}
+    cor_vmm = build / "inst/libexec/cor/cor-vmm"
+    if cor_vmm.exists():
+        rows["cor-vmm"] = (f"{cor_vmm} run --kernel /count/vmlinux --initrd /count/initrd --cmdline {shlex.quote(WORDS)} "
+                           f"--memory {MEMORY} --console none")
+    rows["QEMU microvm"] = f"{QEMU} {MICROVM} {GUEST}"
+    rows["QEMU q35, as cor starts it"] = f"{QEMU} {Q35} {GUEST}"
+    rows["QEMU pc"] = f"{QEMU} -M pc {GUEST}"
+    return rows
+
+
+def containers(cor):
+    run = "run --bundle /count/bundle"
+    ours = f"{cor} --set qemu.accel=kvm --set template.dir=/run/templates"
+    return {
+        "crun": f"crun {run} crun",
+        "runc": f"runc {run} runc",
+        "cor cold": f"{ours} --set template=off {run} cold",
+        "cor clone": f"{ours} --set template=on {run} clone",
+    }
+
+
+def add_tree(cpio, path):
+    """A directory at its place."""
+    for p in sorted(path.rglob("*")):
+        name = f"files{p}"
+        if p.is_symlink():
+            cpio.link(name, str(p.readlink()))
+        elif p.is_file():
+            cpio.file(name, p.read_bytes(), p.stat().st_mode & 0o777)
+
+
+def files(bench, rows, opts):
+    """more(cpio) of kvmhost.count()."""
+    build = pathlib.Path(bench.cor).parents[2]
+    conf = bundle.config(["true"])
+    conf["root"]["path"] = "/count/root"
+    root = bundle.make_rootfs(bench.dir / "count-root")
+
+    def more(c):
+        seen = set()
+        for name in ("qemu-system-x86_64", "crun", "runc"):
+            if shutil.which(name):
+                kvmhost.add_program(c, shutil.which(name), seen)
+        kvmhost.add_program(c, bench.cor, seen)
+        c.file("files/usr/bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), 0o755)
+        for applet in ("sh", "awk", "sed", "tail", "cat", "sleep", "stty", "echo"):
+            c.link(f"files/usr/bin/{applet}", "busybox")
+        for name in FIRMWARE:
+            c.file(f"files/usr/share/{name}", (pathlib.Path("/usr/share") / name).read_bytes())
+        add_tree(c, build / "inst/libexec")
+        add_tree(c, build / "inst/etc")
+        c.file(f"files{build}/os/vmlinux", (build / "os/vmlinux").read_bytes())
+        c.file(f"files{build}/os/initrd", (build / "os/initrd").read_bytes())
+        if opts.kernel:
+            c.file("files/count/vmlinux", pathlib.Path(opts.kernel).read_bytes())
+        else:
+            c.link("files/count/vmlinux", f"{build}/os/vmlinux")
+        init = bench.dir / "count-initrd"
+        with open(init, "wb") as f:
+            inner = kvmhost.Cpio(f)
+            inner.file("init", bench.helper("count-init").read_bytes(), 0o755)
+            inner.end()
+        c.file("files/count/initrd", init.read_bytes())
+        c.file("files/count/bundle/config.json", json.dumps(conf).encode())
+        for p in sorted(root.rglob("*")):
+            name = f"files/count/root/{p.relative_to(root)}"
+            if p.is_symlink():
+                c.link(name, str(p.readlink()))
+            elif p.is_file():
+                c.file(name, p.read_bytes(), p.stat().st_mode & 0o777)
+            else:
+                c.directory(name)
+        c.file("files/count/rows", "".join(f"{n}\t{command}\n" for n, command in rows.items()).encode())
+        if "cor clone" in rows:
+            c.file("files/count/prepare", (rows["cor clone"].split(" run ")[0] + " template make\n").encode())
+        c.file("files/kvmhost/job", (HERE / "count-job").read_bytes(), 0o755)
+
+    return more
+
+
+class Row:
+    """What count-job says about one command in one pass."""
+
+    def __init__(self):
+        self.events, self.exits, self.ports, self.said = [], {}, {}, []
+
+    def at(self, event, text=""):
+        """Instructions from exec to the first such event; None = there was none."""
+        start = next((e for e in self.events if e[2] == "sched_process_exec"), None)
+        for at, idle, name, rest in self.events:
+            if start and name == event and text in rest and at >= start[0]:
+                return (at - start[0]) - (idle - start[1])
+        return None
+
+    def code(self):
+        return int(next(rest.split()[1] for _, _, _, rest in self.events if rest.startswith("end ")))
+
+    def stood_still(self):
+        return self.events[-1][1]
+
+
+def parse(text):
+    """{(pass, name): Row}"""
+    rows, row = {}, None
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "row":
+            row = rows.setdefault(tuple(rest.split(" ", 1)), Row())
+        elif word == "prepare":
+            raise Error(f"count: {line}")
+        elif word == "exit":
+            code, n = rest.split()
+            name = EXITS.get(int(code), hex(int(code)))
+            row.exits[name] = row.exits.get(name, 0) + int(n)
+        elif word == "port":
+            code, n = rest.split()
+            row.ports[f"{int(code):#x}"] = int(n)
+        elif word == "said":
+            row.said.append(rest)
+        elif word.isdigit():
+            idle, event, more = (rest + " ").split(" ", 2)
+            row.events.append((int(word), int(idle), event, more.strip()))
+    return rows
+
+
+def figures(parsed, name):
+    """What is shown of a row: name -> number or None."""
+    count, exits = parsed["count", name], parsed["exits", name]
+    if count.code() != 0:
+        raise Error(f"count: {name}: exit code {count.code()}: " + "\n".join(count.said))
+    # The guest's word is a hypercall of its own number; KVM writes it in hex.
+    return {"to KVM_RUN": exits.at("kvm_entry"), "to user space": count.at("kvm_hypercall", f"nr {MARK:#x}"),
+            "to exit": count.at("tracing_mark_write", "end"), "exits": sum(exits.exits.values()),
+            "by reason": most(exits.exits), "by port": most(exits.ports), "stood still": count.stood_still()}
+
+
+def most(counts):
+    return dict(sorted(counts.items(), key=lambda kv: -kv[1]))
+
+
+def millions(n):
+    return "-" if n is None else f"{n / 1e6:.2f}"
+
+
+def differences(runs):
+    """The largest difference of any figure between runs, and where: (share, text)."""
+    worst = (0.0, "")
+    for name in runs[0]:
+        for key in ("to KVM_RUN", "to user space", "to exit", "exits"):
+            values = [r[name][key] for r in runs if r[name][key]]
+            if values and (share := (max(values) - min(values)) / max(values)) > worst[0]:
+                worst = (share, f"{name}, {key}: {min(values)} to {max(values)}")
+    return worst
+
+
+def reasons(first):
+    """Exits by reason, the most frequent ones in columns of their own."""
+    sums = {}
+    for f in first.values():
+        for reason, n in f["by reason"].items():
+            sums[reason] = sums.get(reason, 0) + n
+    shown = sorted(sums, key=lambda k: -sums[k])[:SHOWN_REASONS]
+    rows = [[n] + [str(f["by reason"].get(k, 0)) for k in shown] + [str(sum(v for k, v in f["by reason"].items() if k not in shown))]
+            for n, f in first.items() if f["exits"]]
+    return Table(["exits by reason", *shown, "others"], rows)
+
+
+def watcher(say):
+    def watch(console):
+        found = re.findall(r"^row (\d+: .*)", console, re.M)
+        say(f"row {found[-1].strip()}" if found else "the host boots")
+
+    return watch
+
+
+def run(bench, opts):
+    build = pathlib.Path(bench.cor).parents[2]
+    keep = lambda rows: {n: c for n, c in rows.items() if not opts.row or any(t in n for t in opts.row)}  # noqa: E731
+    machines, boxes = keep(vmms(build)), keep(containers(bench.cor))
+    more = files(bench, {**machines, **boxes}, opts)
+    try:
+        parsed = [parse(kvmhost.count(more, TIMEOUT_S, watcher(bench.say), bench.dir)) for _ in range(opts.runs)]
+    except kvmhost.HostError as e:
+        raise Error(f"count: {e}") from e
+    runs = [{n: figures(p, n) for n in {**machines, **boxes}} for p in parsed]
+    res = Result("count", "Count: millions of instructions", ABOUT)
+    first = runs[0]
+    keys = ("to KVM_RUN", "to user space", "to exit")
+    res.tables.append(Table(["from exec", "to first KVM_RUN", "to user space", "to exit", "exits"],
+                            [[n, *(millions(first[n][k]) for k in keys), str(first[n]["exits"])] for n in machines]))
+    res.tables.append(Table(["run true", "to exit", "beside crun", "exits"],
+                            [[n, millions(first[n]["to exit"]),
+                              f"{first[n]['to exit'] / first['crun']['to exit']:.1f}" if "crun" in first else "-",
+                              str(first[n]["exits"])] for n in boxes]))
+    res.tables.append(reasons(first))
+    res.notes += [f"{n}: I/O by port: " + ", ".join(f"{p} {k}" for p, k in list(f["by port"].items())[:SHOWN_PORTS])
+                  for n, f in first.items() if f["by port"]]
+    if opts.runs > 1:
+        share, where = differences(runs)
+        res.notes.append(f"{opts.runs} runs: " + (f"they differ by at most {share * 100:.4f} % ({where})" if share else "they are equal in every figure"))
+    res.data = {"runs": runs, "marks": {n: [e for e in parsed[0]["count", n].events] for n in first}}
+    return res
