@@ -151,6 +151,7 @@ class Bench:
 
     def __init__(self, names, build_dir, say):
         self.say = say
+        self.cor = install(build_dir, say)  # before anything is made that had to be removed if this fails
         self.token = "corbench" + os.urandom(3).hex()
         self.dir = pathlib.Path(tempfile.gettempdir()) / self.token
         self.dir.mkdir(mode=0o755)
@@ -161,7 +162,6 @@ class Bench:
         self.skipped = []
         self.present = []
         self._bundles = 0
-        self.cor = install(build_dir, say)
         for c in make_all(self.cor):
             if c.name in names:
                 self.present.append(c)
