@@ -56,7 +56,7 @@ static void check(struct fuzz_dev *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct fuzz_dev_hooks hooks = { .fill = fill, .check = check };
+	static const struct fuzz_dev_hooks hooks = { .fill = fill, .check = check, .len_min = 1 };
 	struct fuzz_in in = { data, size };
 	struct disk k = { .fd = memfd_create("disk", MFD_CLOEXEC), .read_only = fuzz_uint(&in, 1) & 1 };
 	struct blk_cfg cfg = { .fd = dup(k.fd), .read_only = k.read_only, .n_queues = 2, .serial = "fuzz" };

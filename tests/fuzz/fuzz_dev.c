@@ -92,6 +92,7 @@ static void check_used(struct fuzz_dev *f, unsigned q)
 			continue;
 		FUZZ_ASSERT(f->offered[q][id] > 0);
 		FUZZ_ASSERT(len <= f->room[q][id]);
+		FUZZ_ASSERT(len >= f->hooks->len_min && (!f->hooks->len_max || len <= f->hooks->len_max));
 		f->offered[q][id]--;
 	}
 }

@@ -21,6 +21,7 @@ struct fuzz_dev_hooks {
 	void (*event)(struct fuzz_dev *f);
 	/* After each turn of the device. */
 	void (*check)(struct fuzz_dev *f);
+	uint32_t len_min, len_max; /* what a chain comes back with; len_max 0 = its room */
 	bool holds; /* the device keeps chains: the driver's descriptors may be written over meanwhile */
 };
 

@@ -29,7 +29,9 @@ static void check(struct fuzz_dev *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct fuzz_dev_hooks hooks = { .fill = fill, .check = check };
+	static const struct fuzz_dev_hooks hooks = {
+		.fill = fill, .check = check, .len_min = 4, .len_max = 4
+	};
 	struct pmem_cfg cfg = { .fd = -1, .start = START, .size = PMEM_ALIGN, .mode = PMEM_SHARED_N };
 	struct fuzz_in in = { data, size };
 	struct vdev *d = NULL;

@@ -13,7 +13,7 @@ static void check(struct fuzz_dev *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct fuzz_dev_hooks hooks = { .check = check };
+	static const struct fuzz_dev_hooks hooks = { .check = check, .len_max = 4096 };
 	struct fuzz_in in = { data, size };
 	struct vdev *d = NULL;
 
