@@ -36,7 +36,7 @@
 #define DROPPED_SHOWN 12
 
 const struct kbuild_profile kbuild_profiles[] = {
-	{ "clear", { "base", "clear" }, 2250, "one container: the quickest start and the least memory" },
+	{ "clear", { "base", "clear" }, 2000, "one container: the quickest start and the least memory" },
 	{ "full",
 	  { "base", "clear", "full" },
 	  3300,
