@@ -213,6 +213,7 @@ static int set_up_container(const struct child_job *job, struct ready *ready, st
 			       .has_cgroup = job->has_cgroup,
 			       .has_userns = (c->namespaces & CLONE_NEWUSER) != 0,
 			       .ready = job->is_parked ? ready : NULL,
+			       .mask = -1,
 			       .root = -1 };
 	int r;
 
@@ -337,7 +338,7 @@ static int set_up(struct child_job *job, struct parked_child *k, struct process_
 
 _Noreturn void child_main(struct child_job *job)
 {
-	struct process_image image = { 0 };
+	struct process_image image = { .program = -1 };
 	struct parked_child parked = { 0 };
 	struct err e = { 0 };
 	int r;

@@ -471,7 +471,9 @@ void procs_reap(struct agent *a)
 			p->wait_status = status;
 			if (p->id == PROC_INIT) {
 				agent_mark(a, "container-ended");
-				ctr_kill_rest(a);
+				/* With a pid namespace the kernel has done it. */
+				if (!(a->ctr.namespaces & CLONE_NEWPID))
+					ctr_kill_rest(a);
 			}
 		}
 	}

@@ -42,8 +42,8 @@ static const char *exec_text(int code)
 	return strerror(-code);
 }
 
-/* 0 if this process may execute the file. */
-static int check_program(const char *path)
+/* 0 if this process may execute the file; *ret_fd is then open on it. */
+static int check_program(const char *path, int *ret_fd)
 {
 	scoped_fd fd = open(path, O_PATH | O_CLOEXEC); /* one walk: each is a few messages to the host */
 	struct stat st;
@@ -52,7 +52,10 @@ static int check_program(const char *path)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
-	return syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) < 0 ? -errno : 0;
+	if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	return 0;
 }
 
 static const char *env_value(const struct pack_strs *env, const char *key)
@@ -66,7 +69,7 @@ static const char *env_value(const struct pack_strs *env, const char *key)
 	return NULL;
 }
 
-static int search_path(const char *dirs, const char *name, char **ret)
+static int search_path(const char *dirs, const char *name, char **ret, int *ret_fd)
 {
 	size_t len;
 
@@ -77,7 +80,7 @@ static int search_path(const char *dirs, const char *name, char **ret)
 		path = len ? str_fmt("%.*s/%s", (int)len, d, name) : str_fmt("./%s", name);
 		if (!path)
 			return -ENOMEM;
-		if (check_program(path) == 0) {
+		if (check_program(path, ret_fd) == 0) {
 			*ret = take_ptr(&path);
 			return 0;
 		}
@@ -86,7 +89,7 @@ static int search_path(const char *dirs, const char *name, char **ret)
 	}
 }
 
-int process_lookup(const struct msg_process *p, char **ret_path, struct err *e)
+int process_lookup(const struct msg_process *p, char **ret_path, int *ret_fd, struct err *e)
 {
 	const char *name = p->args.n ? p->args.p[0] : "";
 	const char *dirs = env_value(&p->env, "PATH");
@@ -95,7 +98,7 @@ int process_lookup(const struct msg_process *p, char **ret_path, struct err *e)
 	if (!p->args.n)
 		return err_set(e, -EINVAL, "process.args is empty: there is nothing to run");
 	if (strchr(name, '/')) {
-		r = check_program(name);
+		r = check_program(name, ret_fd);
 		if (r == -ENOENT)
 			return err_set(e, r, "exec: \"%s\": stat %s: %s", name, name, exec_text(r));
 		if (r < 0)
@@ -103,7 +106,7 @@ int process_lookup(const struct msg_process *p, char **ret_path, struct err *e)
 		*ret_path = str_fmt("%s", name);
 		return *ret_path ? 0 : err_set(e, -ENOMEM, "exec: %m");
 	}
-	r = *name ? search_path(dirs ? dirs : PATH_DEFAULT, name, ret_path) : -ENOENT;
+	r = *name ? search_path(dirs ? dirs : PATH_DEFAULT, name, ret_path, ret_fd) : -ENOENT;
 	if (r == -ENOMEM)
 		return err_set(e, r, "exec: %m");
 	if (r < 0)
@@ -321,7 +324,7 @@ int process_prepare(const struct msg_process *p, struct process_image *ret, stru
 	r = become_user(p, e);
 	if (r < 0)
 		return r;
-	return process_lookup(p, &ret->path, e);
+	return process_lookup(p, &ret->path, &ret->program, e);
 }
 
 int process_exec(const struct msg_process *p, struct process_image *image, struct err *e)

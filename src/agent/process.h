@@ -7,8 +7,9 @@
 #include "wire/msg.h"
 
 struct process_image {
-	char *path; /* what is executed */
-	char **env; /* with HOME */
+	char *path;  /* what is executed */
+	int program; /* an fd on it: while it is open, the kernel needn't ask the host for the way; -1 */
+	char **env;  /* with HOME */
 };
 
 /* Everything up to exec, in the order in which rights are needed and dropped. The image lives until exec. */
@@ -16,9 +17,9 @@ int must_check process_prepare(const struct msg_process *p, struct process_image
 /* Executes what was found; if it is gone meanwhile, execve says so. Returns only on failure. */
 int process_exec(const struct msg_process *p, struct process_image *image, struct err *e);
 
-/* Finds args[0] as execvp does, with the PATH of env. *ret_path: free(). The error's text is the
- * one that callers of OCI runtimes look for. */
-int must_check process_lookup(const struct msg_process *p, char **ret_path, struct err *e);
+/* Finds args[0] as execvp does, with the PATH of env. *ret_path: free(); *ret_fd: open on it (O_PATH). The
+ * error's text is the one that callers of OCI runtimes look for. */
+int must_check process_lookup(const struct msg_process *p, char **ret_path, int *ret_fd, struct err *e);
 /* The home directory of a user in an /etc/passwd (its text), "/" if there is none. free(). */
 char *must_check process_home(const char *passwd, uint32_t uid);
 

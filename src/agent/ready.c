@@ -29,6 +29,7 @@ static const struct usual {
 	{ NULL, "tmpfs", "shm", MS_NOSUID | MS_NOEXEC | MS_NODEV, "mode=1777,size=65536k" },
 	{ NULL, "mqueue", "mqueue", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL },
 	{ NULL, "sysfs", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, NULL },
+	{ NULL, "tmpfs", "tmpfs", MS_RDONLY, READY_MASK_DATA },
 	{ NULL, CGROUP, "cgroup", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RELATIME | MS_RDONLY, NULL },
 };
 

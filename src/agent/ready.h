@@ -11,7 +11,9 @@
 #include "base/err.h"
 #include "wire/msg.h"
 
-#define READY_N 7
+#define READY_N 8
+/* The data of an empty tmpfs, over masked directories. */
+#define READY_MASK_DATA "mode=755,nr_blocks=1,nr_inodes=1"
 
 struct ready {
 	int tree[READY_N]; /* not attached; -1 = none (any more) */

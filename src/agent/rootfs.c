@@ -376,13 +376,31 @@ int rootfs_terminal(int root, bool console, int *ret_master, int *ret_slave, str
 	return 0;
 }
 
-static int mask_path(int root, const char *path)
+/* An empty directory that is there already hides them all. */
+static int mask_dir(struct rootfs *r, int dir)
+{
+	scoped_fd tree = -1;
+	int rc;
+
+	if (r->mask >= 0) {
+		rc = mnt_clone(r->mask, false, &tree);
+		return rc < 0 ? rc : mnt_attach(tree, dir);
+	}
+	tree = r->ready ? ready_take(r->ready, "", "tmpfs", "tmpfs", MS_RDONLY, READY_MASK_DATA) : -1;
+	if (tree < 0)
+		return mnt_fs("tmpfs", "tmpfs", dir, MS_RDONLY, READY_MASK_DATA);
+	rc = mnt_attach(tree, dir);
+	r->mask = take_fd(&tree); /* an attached tree's fd is on its top */
+	return rc;
+}
+
+static int mask_path(struct rootfs *r, const char *path)
 {
 	scoped_fd fd = -1, null = -1, tree = -1;
 	struct stat st;
 	int rc;
 
-	rc = mnt_open_in(root, path, O_PATH, &fd);
+	rc = mnt_open_in(r->root, path, O_PATH, &fd);
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		return 0;
 	if (rc < 0)
@@ -390,7 +408,7 @@ static int mask_path(int root, const char *path)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
-		return mnt_fs("tmpfs", "tmpfs", fd, MS_RDONLY, "mode=755,nr_blocks=1,nr_inodes=1");
+		return mask_dir(r, fd);
 	null = open("/dev/null", O_PATH | O_CLOEXEC); /* the guest's, not the container's */
 	if (null < 0)
 		return -errno;
@@ -445,7 +463,7 @@ int rootfs_protect(struct rootfs *r, struct err *e)
 			return err_set(e, rc, "linux.readonlyPaths[%zu] %s: %m", i, c->readonly_paths.p[i]);
 	}
 	for (size_t i = 0; i < c->masked_paths.n; i++) {
-		rc = mask_path(r->root, c->masked_paths.p[i]);
+		rc = mask_path(r, c->masked_paths.p[i]);
 		if (rc < 0)
 			return err_set(e, rc, "linux.maskedPaths[%zu] %s: %m", i, c->masked_paths.p[i]);
 	}

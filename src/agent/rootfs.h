@@ -14,6 +14,7 @@ struct rootfs {
 	bool has_cgroup;
 	bool has_userns;
 	struct ready *ready; /* mounts made in advance; NULL */
+	int mask;            /* an empty directory over some masked path; -1 */
 	int root;            /* its top directory; -1 before rootfs_open() */
 	int *sources;        /* of each mount from the share; -1 for others */
 };

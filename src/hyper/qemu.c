@@ -18,6 +18,7 @@
 #include "sys/proc.h"
 
 #define WHY_MAX         2048  /* unread words of QEMU that why() adds */
+#define SETTLE_MS       300   /* six times what an idle machine needs */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
 
 struct qemu {
@@ -276,6 +277,10 @@ static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err 
 	r = qmp_wait_event(&q->qmp, 1u << QMP_PORT_OPEN, timeout_ms, e);
 	if (r < 0)
 		return r;
+	/* The agent goes on until it waits; what it has not done by now, every clone does again, with cold
+	 * code. On a machine too busy for that the clones are right, only slower. */
+	if (proc_wait_end(hv->pidfd, SETTLE_MS) != -ETIMEDOUT)
+		return err_set(e, -ESRCH, "the hypervisor ended before its state was saved");
 	r = write_state(&q->qmp, fd, e);
 	if (r < 0)
 		return r;

@@ -18,7 +18,8 @@
 static const char look[] =
 	"awk '{ $1 = $2 = $3 = \"\"; print }' /proc/self/mountinfo | sort; for f in /dev /dev/* "
 	"/dev/[!f]*/*; do "
-	"stat -c '%N %f %u %g %t:%T' $f; done; cat /dev/null; head -c 1 /dev/zero | wc -c; hostname";
+	"stat -c '%N %f %u %g %t:%T' $f; done; ls -a /proc/fs /proc/irq; cat /dev/null; head -c 1 /dev/zero "
+	"| wc -c; hostname";
 
 static struct msg_mount *usual(struct ctr_box *b, const char *dest, const char *type, const char *source,
 			       unsigned long flags, const char *data)
@@ -33,6 +34,14 @@ static struct msg_mount *usual(struct ctr_box *b, const char *dest, const char *
 /* As `cor spec` has it. */
 static void usual_box(struct ctr_box *b)
 {
+	static char *masked[4], *readonly[2];
+
+	masked[0] = lit("/proc/fs");
+	masked[1] = lit("/proc/timer_list"); /* a file */
+	masked[2] = lit("/sys/firmware");
+	masked[3] = lit("/proc/irq");
+	readonly[0] = lit("/proc/sys");
+	readonly[1] = lit("/proc/bus");
 	shell_init(b, look);
 	b->c.mounts.n = 0;
 	usual(b, "/proc", "proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
@@ -42,6 +51,8 @@ static void usual_box(struct ctr_box *b)
 	usual(b, "/dev/shm", "tmpfs", "shm", MS_NOSUID | MS_NOEXEC | MS_NODEV, "mode=1777,size=65536k");
 	usual(b, "/dev/mqueue", "mqueue", "mqueue", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
 	usual(b, "/sys", "sysfs", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, NULL);
+	b->c.masked_paths = (struct pack_strs){ masked, ARRAY_LEN(masked) };
+	b->c.readonly_paths = (struct pack_strs){ readonly, ARRAY_LEN(readonly) };
 }
 
 /* The agent's children, as text. */

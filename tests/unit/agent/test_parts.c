@@ -116,8 +116,11 @@ static void lookups(void **state)
 		struct msg_process p = { .args = { args, 1 }, .env = { env, 1 } };
 		struct err e = { 0 };
 		char *found = NULL;
+		int fd = -1;
 
-		assert_int_equal(process_lookup(&p, &found, &e), rows[i].r);
+		assert_int_equal(process_lookup(&p, &found, &fd, &e), rows[i].r);
+		assert_int_equal(fd >= 0, rows[i].r == 0);
+		scope_close(&fd);
 		if (rows[i].found)
 			assert_string_equal(found, rows[i].found);
 		if (rows[i].text && !strstr(e.msg, rows[i].text))
