@@ -40,7 +40,8 @@ PACKAGE = "linux-image-amd64"
 # What an emulated host loads, and what a job may ask for (modules=).
 COUNTING = ("kvm-amd",)
 LOADED = ("kvm-amd", "virtio_pci", "virtio_console", "9pnet_virtio", "9p")
-ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock")
+ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
+             "virtio_console", "virtio_blk")  # the last two for guests
 CMDLINE = ("console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable noreplace-smp "
            "mitigations=off audit=0")
 BOOT_S = 60  # it takes four
