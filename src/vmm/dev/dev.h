@@ -108,8 +108,9 @@ struct fs_cfg {
 	const struct vhost_mem *mem; /* guest memory, as the back end maps it (vhost.h); borrowed during new,
 					the fds as long as the device lives */
 	unsigned n_mem;
+	unsigned wait_ms; /* how long the back end is waited for in each step; 0 = vhost.h's limits */
 };
-/* Asks the back end for its features, for which it has VHOST_WAIT_MS. */
+/* Asks the back end for its features, for which it has VHOST_OPEN_MS. */
 int must_check fs_new(const struct fs_cfg *cfg, struct vdev **ret, struct err *e);
 /* Gives a placeholder its back end, also under a running guest: what it asked so far is served then. Takes
  * the socket on success. Loop thread. */

@@ -5,7 +5,7 @@
  * interrupt.
  *
  * Distrusts: the driver, and the back end: its end or a wrong answer breaks the device, no more; it is
- * waited for VHOST_WAIT_MS at most. Never: serves a ring itself. Guest memory must be shared (a memfd
+ * waited for with a limit (vhost.h). Never: serves a ring itself. Guest memory must be shared (a memfd
  * that the back end maps): a clone's private memory can't be. */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -37,7 +37,7 @@ struct fs {
 	struct vhost v;
 	struct vdev_watch hangup;
 	struct vhost_mem mem[VHOST_MEM_MAX];
-	unsigned n_mem;
+	unsigned n_mem, wait_ms;
 	struct fs_queue q[FS_QUEUES_MAX];
 };
 
@@ -214,10 +214,11 @@ int fs_new(const struct fs_cfg *cfg, struct vdev **ret, struct err *e)
 	f->config.num_request_queues = cfg->n_requests;
 	memcpy(f->mem, cfg->mem, cfg->n_mem * sizeof cfg->mem[0]);
 	f->n_mem = cfg->n_mem;
+	f->wait_ms = cfg->wait_ms;
 	for (unsigned i = 0; i < FS_QUEUES_MAX; i++)
 		f->q[i].kick = f->q[i].call = -1;
 	f->v.sock = -1;
-	r = cfg->sock >= 0 ? vhost_open(&f->v, cfg->sock, NEEDED, f->d.n_queues, e) : 0;
+	r = cfg->sock >= 0 ? vhost_open(&f->v, cfg->sock, NEEDED, f->d.n_queues, f->wait_ms, e) : 0;
 	if (r < 0) {
 		(void)err_wrap(e, "fs %s", cfg->tag);
 		fs_fini(&f->d);
@@ -234,7 +235,7 @@ int fs_back(struct vdev *d, int sock, struct err *e)
 
 	vdev_lock(d);
 	r = f->v.sock >= 0 ? err_set(e, -EBUSY, "%s has a back end already", d->label)
-			   : vhost_open(&f->v, sock, NEEDED, d->n_queues, e);
+			   : vhost_open(&f->v, sock, NEEDED, d->n_queues, f->wait_ms, e);
 	if (r == 0) {
 		vdev_watch_init(d, &f->hangup, sock, hung_up);
 		vdev_watch_set(&f->hangup, EPOLLIN);

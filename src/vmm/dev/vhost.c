@@ -74,7 +74,7 @@ static int dead(struct vhost *v)
 /* Each call of vhost.h begins here: the time it has. */
 static void begin(struct vhost *v)
 {
-	v->until_ms = now_ms() + VHOST_WAIT_MS;
+	v->until_ms = now_ms() + v->wait_ms;
 }
 
 /* Waits for the socket until the call's time is over. */
@@ -201,17 +201,18 @@ static int agree(struct vhost *v, uint64_t need, unsigned n_queues, struct err *
 	return 0;
 }
 
-int vhost_open(struct vhost *v, int sock, uint64_t need, unsigned n_queues, struct err *e)
+int vhost_open(struct vhost *v, int sock, uint64_t need, unsigned n_queues, unsigned wait_ms, struct err *e)
 {
 	int flags = fcntl(sock, F_GETFL), r;
 
 	if (flags < 0 || fcntl(sock, F_SETFL, flags | O_NONBLOCK) < 0)
 		return err_set(e, -errno, "the back end's socket: %m");
-	*v = (struct vhost){ .sock = sock };
+	*v = (struct vhost){ .sock = sock, .wait_ms = wait_ms ? wait_ms : VHOST_OPEN_MS };
 	begin(v);
 	r = agree(v, need, n_queues, e);
 	if (r < 0)
 		v->sock = -1;
+	v->wait_ms = wait_ms ? wait_ms : VHOST_WAIT_MS;
 	return r;
 }
 

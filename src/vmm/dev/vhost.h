@@ -1,7 +1,7 @@
 /* vhost.h - vhost-user, front end: hands a device's rings to another process, the back end.
  *
  * The protocol is QEMU's (docs/interop/vhost-user). Every message is acknowledged: a back end without
- * REPLY_ACK is refused. Each call has VHOST_WAIT_MS for all its messages together; a back end that is slower,
+ * REPLY_ACK is refused. Each call has a time for all its messages together; a back end that is slower,
  * answers something else or ends is dead, and every later call fails at once with -EPIPE. It is never told
  * host addresses: guest-physical ones serve as its "user addresses".
  *
@@ -16,7 +16,8 @@
 #include "base/err.h"
 #include "ring/vq.h"
 
-#define VHOST_WAIT_MS 1000
+#define VHOST_OPEN_MS 10000 /* of vhost_open(): the back end may just be starting */
+#define VHOST_WAIT_MS 2000  /* of every other call: vCPUs and the loop may wait meanwhile */
 #define VHOST_MEM_MAX 8
 
 /* A part of guest memory that the back end may map. */
@@ -30,12 +31,15 @@ struct vhost {
 	int sock; /* owned; -1 = no back end */
 	bool dead;
 	uint64_t features; /* the back end's virtio features */
+	unsigned wait_ms;  /* that each call has */
 	int64_t until_ms;  /* of the call that runs */
 };
 
 /* Takes the socket and agrees on the protocol. The back end must offer the virtio features `need` and have
- * n_queues queues. On failure the socket is the caller's still. */
-int must_check vhost_open(struct vhost *v, int sock, uint64_t need, unsigned n_queues, struct err *e);
+ * n_queues queues. `wait_ms` is the time of each call (0: as above). On failure the socket is the caller's
+ * still. */
+int must_check vhost_open(struct vhost *v, int sock, uint64_t need, unsigned n_queues, unsigned wait_ms,
+			  struct err *e);
 void vhost_close(struct vhost *v); /* idempotent */
 
 /* The driver's features and the memory; before the first queue of each start. */
