@@ -109,7 +109,7 @@ static int fill(struct cli *c, const struct template_store *store, struct err *e
 	if (r < 0)
 		return r;
 	vm.template_dir = dir;
-	return pool_fill(&c->settings, c->env->libexecdir, &vm, e);
+	return pool_fill(&c->settings, c->env->libexecdir, &vm, true, e);
 }
 
 static int drain_one(const struct template_info *t, const char *dir, void *arg, struct err *e)

@@ -177,7 +177,8 @@ static int fill(const struct settings *s, const char *libexecdir, int pool, cons
 	return start_keeper(monitor, pool, &plan, e);
 }
 
-int pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm, struct err *e)
+int pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm, bool wait,
+	      struct err *e)
 {
 	scoped_free char *shares = str_fmt("%s/" SHARES, s->template_dir);
 	scoped_fd pool = -1, locked = -1;
@@ -186,7 +187,7 @@ int pool_fill(const struct settings *s, const char *libexecdir, const struct vmc
 	pool = open_pool(vm->template_dir, e);
 	if (pool < 0)
 		return pool;
-	locked = lock(pool, false);
+	locked = lock(pool, wait);
 	if (locked < 0)
 		return locked == -EWOULDBLOCK ? 0 : err_set(e, locked, "pool: lock: %m");
 	r = shares ? io_mkdirs(shares, 0700) : -ENOMEM;

@@ -13,9 +13,9 @@
  * when it starts, or for hooks in the VM's mount namespace, get one of their own. */
 bool pool_suits(const struct settings *s, const struct spec *spec, const struct vmcfg *vm);
 
-/* Starts VMs of vm's template until settings->pool of them wait, one after the other. 0 also if another
- * process does that just now. */
-int must_check pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm,
+/* Starts VMs of vm's template until settings->pool of them wait, one after the other. If another process does
+ * that just now: wait, or leave it to that one (0). */
+int must_check pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm, bool wait,
 			 struct err *e);
 /* Ends all that wait for this template, and removes what the pool has made there. */
 int must_check pool_drain(const struct settings *s, const char *template_dir, struct err *e);

@@ -85,7 +85,7 @@ static void work(void *arg)
 		b->vm->template_dir = dir;
 	}
 	if (b->settings->pool > 0)
-		may_fail(pool_fill(b->settings, b->libexecdir, b->vm,
+		may_fail(pool_fill(b->settings, b->libexecdir, b->vm, false,
 				   &e)); /* the next container tries again */
 	else
 		may_fail(pool_drain(b->settings, b->vm->template_dir, &e)); /* as above */
