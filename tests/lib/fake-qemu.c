@@ -31,7 +31,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_AGENT = 3, FD_CONSOLE, FD_QMP };
+enum { FD_AGENT = 3, FD_CONSOLE, FD_QMP, FD_MEMORY };
+#define MEMORY_NAME "/dev/fd/cor-memory"
 
 struct args {
 	const char *agent, *die_at;
@@ -97,10 +98,12 @@ static void parse(int argc, char **argv, struct args *a)
 		a->mute = true;
 }
 
-/* As QEMU does: there, and as large as the machine's memory. */
+/* As QEMU does: there, and as large as the machine's memory. The name that stands for a descriptor is known
+ * to the preloaded object (src/hyper/qemu_fix.c), which a static program does without. */
 static int make_memory(const struct args *a)
 {
-	int fd = open(a->memory, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = strcmp(a->memory, MEMORY_NAME) ? open(a->memory, O_RDWR | O_CREAT | O_CLOEXEC, 0600)
+						: fcntl(FD_MEMORY, F_DUPFD_CLOEXEC, 0);
 
 	if (fd < 0 || ftruncate(fd, (off_t)(a->memory_mib << 20)) < 0) {
 		perror(a->memory);
