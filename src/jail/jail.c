@@ -156,15 +156,17 @@ static int lower_limits(struct inside *in, struct err *e)
 	const struct jail_policy *p = in->j->policy;
 
 	for (size_t i = 0; i < p->n_limits; i++) {
-		struct rlimit now;
+		const struct jail_limit *l = &p->limits[i];
+		struct rlimit
+			now; /* prlimit64(2) itself: libraries disagree about the type of a limit's name */
 
-		if (getrlimit((__typeof__(RLIMIT_CORE))p->limits[i].resource, &now) < 0)
-			return err_set(e, -errno, "getrlimit: %m");
-		if (now.rlim_max > p->limits[i].most)
-			now.rlim_max = p->limits[i].most;
+		if (syscall(SYS_prlimit64, 0, l->resource, NULL, &now) < 0)
+			return err_set(e, -errno, "rlimit %d: %m", l->resource);
+		if (now.rlim_max > l->most)
+			now.rlim_max = l->most;
 		now.rlim_cur = now.rlim_max;
-		if (setrlimit((__typeof__(RLIMIT_CORE))p->limits[i].resource, &now) < 0)
-			return err_set(e, -errno, "rlimit %d: %m", p->limits[i].resource);
+		if (syscall(SYS_prlimit64, 0, l->resource, &now, NULL) < 0)
+			return err_set(e, -errno, "rlimit %d: %m", l->resource);
 	}
 	return 0;
 }

@@ -149,7 +149,7 @@ static void test_lengths(void **state)
 
 static void test_names(void **state)
 {
-	static const char *const bad[] = { "", ".", "..", "/", "a/b", "../" OUTSIDE, "/etc/passwd" };
+	static const char *const bad[] = { "", ".", "..", "/", "a/b", "../secret", "/etc/passwd" };
 	struct fuse_mkdir_in mk = { .mode = 0700 };
 	struct fuse_rename_in rn = { .newdir = FUSE_ROOT_ID };
 	char longer[300];
