@@ -24,9 +24,9 @@
 #define REQUEST_MAX   (16u << 20) /* a decoded request: MSG_MAX and room for its tables */
 /* mmap: no cached data beyond what is mapped, so that the host's changes are seen. client: owners
  * are those of the process, checked here. */
-#define SHARE_OPTIONS "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,access=client"
-#define SHARE_TAG     "cor"
-#define ENTROPY_MIN   32 /* bytes: a full seed */
+#define SHARE_OPTIONS_9P "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,access=client"
+#define SHARE_TAG        "cor"
+#define ENTROPY_MIN      32 /* bytes: a full seed */
 
 void agent_send(struct agent *a, enum msg_type type, uint32_t id, const struct pack_rec *rec, const void *v)
 {
@@ -134,7 +134,8 @@ static int mount_share(struct agent *a, struct err *e)
 {
 	if (a->share_mounted || a->conf.is_test)
 		return 0;
-	if (mount(SHARE_TAG, a->conf.share, "9p", 0, SHARE_OPTIONS) < 0)
+	if (mount(SHARE_TAG, a->conf.share, a->conf.is_virtiofs ? "virtiofs" : "9p", 0,
+		  a->conf.is_virtiofs ? NULL : SHARE_OPTIONS_9P) < 0)
 		return err_set(e, -errno, "mount the share \"" SHARE_TAG "\" in the guest: %m");
 	a->share_mounted = true;
 	agent_mark(a, "share-mounted");

@@ -35,6 +35,7 @@ struct parked;
 struct agent_conf {
 	int channel;       /* fd of the agent channel, borrowed */
 	const char *share; /* where the share is (test mode) or is to be mounted */
+	bool is_virtiofs;  /* it is a virtio-fs; else 9p */
 	int cgroup;        /* directory fd of the cgroup2 tree to work in, -1 = there is none; borrowed */
 	bool is_test;      /* an ordinary process in namespaces: leave clock, entropy and machine alone */
 	char *on_demand;   /* modules to be loaded when a container needs them (boot.h); NULL, borrowed */

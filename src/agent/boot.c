@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "sys/cg2.h"
+#include "wire/msg.h"
 
 #define PORT_NAME      "cor.agent"
 #define PORTS_DIR      "/sys/class/virtio-ports"
@@ -176,6 +177,8 @@ int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, str
 	load_modules();
 	may_fail(io_read_file_at(AT_FDCWD, MODULES_DEMAND, 1u << 20, ret_demand,
 				 &n)); /* no list: nothing to load */
+	if (boot_has_word(WORD_VIRTIOFS))
+		boot_load_on_demand(*ret_demand, "virtiofs");
 	times->modules = boot_now_ns();
 	raise_loopback();
 	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -264,8 +267,7 @@ int boot_open_channel(int *ret_fd, struct err *e)
 	return 0;
 }
 
-/* True if the kernel command line has the word. */
-static bool has_word(const char *word)
+bool boot_has_word(const char *word)
 {
 	scoped_free char *line = NULL;
 	char *rest, *w;
@@ -284,7 +286,7 @@ void boot_end(void)
 {
 	sync();
 	(void)umount2(BOOT_SHARE_DIR, MNT_DETACH); /* not mounted, or gone with the machine */
-	(void)reboot(has_word(REBOOT_WORD) ? RB_AUTOBOOT : RB_POWER_OFF);
+	(void)reboot(boot_has_word(REBOOT_WORD) ? RB_AUTOBOOT : RB_POWER_OFF);
 	/* A kernel without power off refuses or halts; a reset ends the machine as well. */
 	(void)reboot(RB_AUTOBOOT);
 }

@@ -3,6 +3,7 @@
 #ifndef AGENT_BOOT_H
 #define AGENT_BOOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -23,6 +24,8 @@ void boot_load_on_demand(const char *list, const char *name);
 /* Mounts BOOT_SYSFS_DIR, once: what a container in a user namespace gets as /sys, for it can neither
  * mount one nor take the guest's without the cgroup tree below it. */
 int must_check boot_extra_sysfs(struct err *e);
+/* True if the kernel's command line has the word. */
+bool boot_has_word(const char *word);
 /* CLOCK_BOOTTIME in ns. */
 uint64_t boot_now_ns(void);
 /* Writes everything back and ends the machine. Returns only if the kernel refuses. */

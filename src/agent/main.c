@@ -20,6 +20,7 @@ static int run_guest(uint64_t boot_ns)
 
 	r = boot_guest(&conf.cgroup, &conf.on_demand, &conf.times, &e);
 	if (r == 0) {
+		conf.is_virtiofs = boot_has_word(WORD_VIRTIOFS);
 		park_make(&parked, conf.cgroup, conf.share);
 		conf.parked = &parked;
 		conf.times.parked = boot_now_ns();

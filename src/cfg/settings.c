@@ -21,7 +21,7 @@
 
 #define POOL_MAX 64 /* waiting VMs of one shape */
 
-static const char *const hypervisors[] = { "auto", "qemu", NULL };
+static const char *const hypervisors[] = { "auto", "qemu", "kvm", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const log_levels[] = { "auto", "error", "warn", "info", "debug", NULL };
 _Static_assert(ARRAY_LEN(hypervisors) == SETTINGS_HV_N + 1, "a name per hypervisor");
@@ -34,7 +34,8 @@ _Static_assert(ARRAY_LEN(log_levels) == LOG_LVL_N + 2, "auto, and a name per log
 
 static const struct opt rows[] = {
 	{ "hypervisor", 0, OPT_ENUM, HOST, AT(hypervisor), 0, 0, hypervisors, NULL,
-	  "which hypervisor runs the VMs; auto takes the best one that works" },
+	  "which hypervisor runs the VMs: qemu, or kvm, which is cor-vmm; auto takes cor-vmm where KVM works "
+	  "and no qemu.* key is set" },
 	{ "vm.memory", 0, OPT_SIZE, ANYWHERE, AT(memory), 32 * MIB, 16 * TIB, NULL, NULL,
 	  "memory of a VM whose container has no memory limit" },
 	{ "vm.memory_min", 0, OPT_SIZE, HOST, AT(memory_min), 32 * MIB, 16 * TIB, NULL, NULL,

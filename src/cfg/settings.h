@@ -14,7 +14,7 @@
 #define SETTINGS_PREFIX "dev.cor." /* of our annotations */
 #define SETTINGS_FILE   "cor.conf"
 
-enum settings_hypervisor { SETTINGS_HV_AUTO, SETTINGS_HV_QEMU, SETTINGS_HV_N };
+enum settings_hypervisor { SETTINGS_HV_AUTO, SETTINGS_HV_QEMU, SETTINGS_HV_KVM, SETTINGS_HV_N };
 enum settings_accel { SETTINGS_ACCEL_AUTO, SETTINGS_ACCEL_KVM, SETTINGS_ACCEL_TCG, SETTINGS_ACCEL_N };
 
 struct settings {

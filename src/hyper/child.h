@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 
-#define HV_CHILD_FDS 8
+#define HV_CHILD_FDS 16
 
 struct hv_child {
 	const char *path;   /* executable, no PATH look-up */

@@ -6,9 +6,15 @@
 #include <string.h>
 #include <time.h>
 
+/* What differs with the machine's devices. */
+static const char *const machine_words[PLAN_HV_N] = {
+	[PLAN_HV_QEMU] = "console=ttyS0 8250.nr_uarts=1",
+	/* No UART. */
+	[PLAN_HV_KVM] = "console=hvc0 8250.nr_uarts=0 " WORD_VIRTIOFS,
+};
+
 static const char *const words[] = {
 	/* Life: a panic must end the machine, and leave its last words on the console. */
-	"console=ttyS0",
 	"quiet",
 	"panic=-1",
 	"reboot=t", /* a triple fault: needs no device */
@@ -18,7 +24,6 @@ static const char *const words[] = {
 	"no_timer_check",
 	"tsc=reliable",
 	"rcupdate.rcu_expedited=1",
-	"8250.nr_uarts=1",
 	/* Those that work without a policy, which the guest has none of: others only lengthen every way. */
 	"lsm=landlock,lockdown,yama,integrity",
 };
@@ -86,12 +91,12 @@ static uint64_t tsc_khz(void)
 int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 {
 	uint64_t khz = cfg->kvm ? 0 : tsc_khz();
-	const char *gap = "";
+	const char *gap = " ";
 
+	str_add(to, machine_words[cfg->hypervisor]);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		str_add(to, gap);
 		str_add(to, words[i]);
-		gap = " ";
 	}
 	if (!cfg->kvm)
 		str_addf(to, "%s%s", gap, keep_locks);

@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "hyper/child.h"
+#include "hyper/kvm.h"
 #include "hyper/qemu.h"
 #include "sys/proc.h"
 #include "wire/ctl.h"
 
 static const struct hv_ops *const drivers[PLAN_HV_N] = {
 	[PLAN_HV_QEMU] = &qemu_ops,
+	[PLAN_HV_KVM] = &kvm_ops,
 };
 
 const struct hv_ops *hv_ops_of(const struct vmcfg *cfg)
@@ -32,8 +35,8 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 	if (!hv)
 		return err_set(e, -ENOMEM, "out of memory");
 	hv->ops = hv_ops_of(cfg);
-	hv->pid = -1;
-	hv->pidfd = hv->agent_fd = hv->console_fd = hv->log_fd = hv->keeper = -1;
+	hv->pid = hv->helper = -1;
+	hv->pidfd = hv->helper_fd = hv->agent_fd = hv->console_fd = hv->log_fd = hv->keeper = -1;
 	*ret = hv;
 	return 0;
 }
@@ -90,7 +93,13 @@ void hv_free(struct hv *hv)
 			(void)hv_reap(hv);
 	}
 	scope_close(&hv->keeper);
+	if (hv->helper > 0) {
+		hv_child_kill(hv->helper_fd);
+		while (waitpid(hv->helper, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
 	hv->ops->fini(hv);
+	scope_close(&hv->helper_fd);
 	scope_close(&hv->pidfd);
 	scope_close(&hv->agent_fd);
 	scope_close(&hv->console_fd);

@@ -12,12 +12,14 @@
 #include "base/err.h"
 #include "wire/plan.h"
 
-#define HV_TIMEOUT_MS 5000
+#define HV_TIMEOUT_MS   5000
+#define HV_HELPER_SHARE "/"
 
 struct hv;
 
 struct hv_ops {
 	const char *name;
+	bool own_share; /* the VM comes with its shared directory: hv.helper_fd */
 	/* Starts the VM: fills pid, pidfd, agent_fd, console_fd, log_fd. Returns when the process was
 	 * exec'ed (an exec failure is reported here); does not wait for the guest. */
 	int (*start)(struct hv *hv, const struct vmcfg *cfg, struct err *e);
@@ -44,9 +46,12 @@ struct hv_ops {
 
 struct hv {
 	const struct hv_ops *ops;
-	pid_t pid;      /* -1 = not started */
-	int pidfd;      /* readable when the process ended; -1 */
-	int agent_fd;   /* the agent channel, a byte stream; -1 */
+	pid_t pid;     /* -1 = not started */
+	int pidfd;     /* readable when the process ended; -1 */
+	pid_t helper;  /* a second process: it ends with the VM, and the VM with it; -1 = none */
+	int helper_fd; /* its pidfd: setns() by it leads to the mount namespace in which the VM has its shared
+			  directory, as HV_HELPER_SHARE. -1: it is the caller's, and cfg->share */
+	int agent_fd;  /* the agent channel, a byte stream; -1 */
 	int console_fd; /* the guest's console output, read by the caller; -1 */
 	int log_fd;     /* the hypervisor's own stderr, read by the caller; -1 */
 	int keeper; /* connection to the process that is the VM's parent (hyper/pool.h); -1 = the caller is */

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
 #include "hyper/qmp.h"
+#include "hyper/shape.h"
 #include "sys/proc.h"
 
 #define WHY_MAX         2048  /* unread words of QEMU that why() adds */
@@ -196,19 +196,6 @@ static int qemu_resume(struct hv *hv, struct err *e)
 	return command(hv, "cont", e);
 }
 
-/* A file that goes into the machine: whoever replaces or changes it gets another shape. */
-static int add_file(const char *path, struct str *to, struct err *e)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return err_set(e, -errno, "%s: %m", path);
-	str_addf(to, "file %s %llu:%llu %lld %lld.%09ld\n", path, (unsigned long long)st.st_dev,
-		 (unsigned long long)st.st_ino, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-		 st.st_mtim.tv_nsec);
-	return 0;
-}
-
 /* Paths and the command line stand for themselves; the share and the template's own place are given
  * anew to each clone. */
 static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
@@ -219,7 +206,7 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 				      cfg->initrd };
 	struct vmcfg plain = *cfg;
 	scoped_strv args = { 0 };
-	int r = 0;
+	int r;
 
 	hv_cmdline_shape(cfg->cmdline, &words);
 	if (str_check(&words) < 0)
@@ -229,15 +216,10 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.template_dir = NULL;
 	plain.template_make = false;
 	plain.merge = false;
-	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
-		r = files[i] ? add_file(files[i], to, e) : 0;
+	r = hv_shape_files(files, ARRAY_LEN(files), to, e);
 	if (r == 0)
 		r = qemu_args(&plain, &args, e);
-	for (size_t i = 0; i < args.n && r == 0; i++)
-		str_addf(to, "arg %s\n", args.p[i]);
-	if (r == 0)
-		r = str_check(to);
-	return r == -ENOMEM ? err_set(e, r, "out of memory") : r;
+	return r == 0 ? hv_shape_args(&args, to, e) : r;
 }
 
 /* Runs the migration whose target is fd and waits for its end. The guest runs on until the last moment,

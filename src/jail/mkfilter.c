@@ -114,7 +114,7 @@ static const struct rule common[] = {
 
 /* cor-vmm: KVM is spoken to by ioctl; which ones, its threads' own filters say. */
 static const struct rule vmm[] = {
-	{ CALL(ioctl) },
+	{ CALL(ioctl) }, { CALL(getsockopt) }, /* is the control socket a listening one? */
 };
 
 /* cor-fsd: files, by descriptors and single names. */

@@ -193,19 +193,37 @@ static int fill_share(struct monitor *m, struct err *e)
 	return share_fill(&s, &trees, e);
 }
 
-/* The VM's identity, for `cor delete --force` after we are gone. */
-static int note_vm(struct monitor *m, struct err *e)
+static int note_process(struct monitor *m, const char *file, pid_t pid, struct err *e)
 {
 	char line[64];
 	uint64_t start;
 	int n, r;
 
-	r = proc_start_time(m->hv->pid, &start);
+	r = proc_start_time(pid, &start);
 	if (r == 0) {
-		n = snprintf(line, sizeof line, "%d %llu", (int)m->hv->pid, (unsigned long long)start);
-		r = io_swap_file_at(m->state_fd, "vm", line, (size_t)n, 0600);
+		n = snprintf(line, sizeof line, "%d %llu", (int)pid, (unsigned long long)start);
+		r = io_swap_file_at(m->state_fd, file, line, (size_t)n, 0600);
 	}
-	return r < 0 ? err_set(e, r, "write %s/vm: %m", m->plan.state_dir) : 0;
+	return r < 0 ? err_set(e, r, "write %s/%s: %m", m->plan.state_dir, file) : 0;
+}
+
+/* The VM's identity, for its cgroup, and for `cor delete --force` after we are gone. */
+static int note_vm(struct monitor *m, struct err *e)
+{
+	int r = note_process(m, "vm", m->hv->pid, e);
+
+	return r == 0 && m->hv->helper > 0 ? note_process(m, "helper", m->hv->helper, e) : r;
+}
+
+/* Where the VM has its shared directory. */
+static int find_share(struct monitor *m, struct err *e)
+{
+	m->share = m->plan.vm.share;
+	if (m->hv->helper_fd < 0)
+		return 0;
+	m->share = HV_HELPER_SHARE;
+	m->vm_mounts = fcntl(m->hv->helper_fd, F_DUPFD_CLOEXEC, 3);
+	return m->vm_mounts < 0 ? err_set(e, -errno, "the VM's mount namespace: %m") : 0;
 }
 
 static int start_vm(struct monitor *m, struct err *e)
@@ -214,11 +232,9 @@ static int start_vm(struct monitor *m, struct err *e)
 
 	r = m->plan.keeper ? keeper_hold(m, e) : 0;
 	if (r == 0)
+		r = hv_new(&m->plan.vm, &m->hv, e);
+	if (r == 0 && !m->hv->ops->own_share)
 		r = share_open(m->plan.vm.share, e);
-	if (r < 0)
-		return r;
-	m->share = m->plan.vm.share;
-	r = hv_new(&m->plan.vm, &m->hv, e);
 	if (r < 0)
 		return r;
 	if (m->plan.selinux_label) {
@@ -227,6 +243,8 @@ static int start_vm(struct monitor *m, struct err *e)
 			return r;
 	}
 	r = hv_start(m->hv, &m->plan.vm, e);
+	if (r == 0)
+		r = find_share(m, e);
 	if (r < 0)
 		return r;
 	m->vm_started_ns = mark_now_ns();

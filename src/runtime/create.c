@@ -333,7 +333,9 @@ static int join_cgroups(struct creation *c, struct err *e)
 		return r;
 	ctr_refresh(&c->ctr);
 	r = join_cgroup(c, &c->ctr.monitor, e);
-	return r == 0 ? join_cgroup(c, &c->ctr.vm, e) : r;
+	if (r == 0)
+		r = join_cgroup(c, &c->ctr.vm, e);
+	return r == 0 && c->ctr.helper.pid > 0 ? join_cgroup(c, &c->ctr.helper, e) : r;
 }
 
 /* The monitor's host namespaces stand when it says so; the guest boots meanwhile. */

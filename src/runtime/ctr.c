@@ -209,6 +209,7 @@ void ctr_refresh(struct ctr *c)
 
 	read_proc(c->dirfd, "monitor", &c->monitor);
 	read_proc(c->dirfd, "vm", &c->vm);
+	read_proc(c->dirfd, "helper", &c->helper);
 	alive = ctr_is_alive(c);
 	if (io_read_file_at(c->dirfd, "phase", 64, &text, &n) == 0) {
 		text[strcspn(text, "\n")] = 0;
@@ -354,8 +355,11 @@ int ctr_kill(struct ctr *c, struct err *e)
 	 * cgroup nothing else says that they are gone. */
 	r = c->monitor.pid > 0 ? proc_kill_wait(c->monitor.pid, c->monitor.start, END_MS) : 0;
 	read_proc(c->dirfd, "vm", &c->vm);
+	read_proc(c->dirfd, "helper", &c->helper);
 	if (r == 0 && c->vm.pid > 0)
 		r = proc_kill_wait(c->vm.pid, c->vm.start, END_MS);
+	if (r == 0 && c->helper.pid > 0)
+		r = proc_kill_wait(c->helper.pid, c->helper.start, END_MS);
 	if (r < 0)
 		return err_set(e, r, "container %s: its processes do not end: %m", c->id);
 	r = ctr_read_cgroup(c, &cg, e);

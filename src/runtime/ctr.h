@@ -34,7 +34,7 @@ struct ctr {
 	char *id, *dir; /* dir: absolute ROOT/ID */
 	int dirfd, lock_fd;
 	bool half_made; /* no state.json (yet) */
-	struct ctr_proc monitor, vm;
+	struct ctr_proc monitor, vm, helper;
 	enum life_state life;
 	struct oci_state state; /* as create wrote it, with `status` and `pid` brought up to date */
 	int exit_code;          /* of a stopped container; -1 = unknown */

@@ -63,7 +63,7 @@ static int choose_accel(const struct settings *s, struct arena *a, bool *ret_kvm
 	if (r == 0)
 		return 0;
 	if (s->accel == SETTINGS_ACCEL_KVM)
-		return err_set(e, r, "accel = kvm, but KVM does not work here: %s", why.msg);
+		return err_set(e, r, "qemu.accel = kvm, but KVM does not work here: %s", why.msg);
 	if (r != -ENOENT) /* no device at all is no surprise worth a line */
 		strv_addf(warnings, "KVM is not used, the VM runs by software emulation: %s", why.msg);
 	return 0;
@@ -122,6 +122,78 @@ static int check_file(const char *what, const char *path, struct err *e)
 	return 0;
 }
 
+/* Ours, for the driver of cor-vmm. */
+static int find_vmm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
+{
+	const struct {
+		const char *name;
+		char **path;
+	} parts[] = { { "cor-vmm", &ret->hypervisor_path },
+		      { "cor-jail", &ret->jail_path },
+		      { "cor-fsd", &ret->fsd_path } };
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		int r = spawn_find(in->libexecdir, parts[i].name, a, parts[i].path);
+
+		if (r < 0)
+			return err_set(e, r, "%s/%s: %m (is Cor installed completely? ninja install)",
+				       in->libexecdir, parts[i].name);
+	}
+	ret->hypervisor = PLAN_HV_KVM;
+	ret->kvm = true;
+	return 0;
+}
+
+/* Whoever sets one of QEMU's keys wants QEMU. */
+static bool wants_qemu(const struct settings *s)
+{
+	return s->qemu_path || s->accel != SETTINGS_ACCEL_AUTO || s->qemu_params.n > 0;
+}
+
+static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
+{
+	const struct settings *s = in->settings;
+	int r;
+
+	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU, .kvm = ret->kvm };
+	r = plan_find_qemu(s, a, &ret->hypervisor_path, e);
+	if (r < 0)
+		return r;
+	/* A sanitizer build has none: its absence is no error. */
+	if (spawn_find(in->libexecdir, "cor-qemu-fix.so", a, &ret->hypervisor_preload) < 0)
+		ret->hypervisor_preload = NULL;
+	ret->hypervisor_params.p = arena_array(a, s->qemu_params.n + 1, sizeof(char *));
+	if (!ret->hypervisor_params.p)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < s->qemu_params.n; i++) {
+		ret->hypervisor_params.p[i] = arena_str(a, s->qemu_params.p[i]);
+		if (!ret->hypervisor_params.p[i])
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	ret->hypervisor_params.n = s->qemu_params.n;
+	return 0;
+}
+
+static int choose_hypervisor(const struct plan_in *in, struct arena *a, struct vmcfg *ret,
+			     struct strv *warnings, struct err *e)
+{
+	const struct settings *s = in->settings;
+	struct err why = { 0 };
+	int r;
+
+	if (s->hypervisor == SETTINGS_HV_KVM) {
+		r = probe(s, a, &why);
+		if (r < 0)
+			return err_set(e, r, "hypervisor = kvm, but KVM does not work here: %s", why.msg);
+		return find_vmm(in, a, ret, e);
+	}
+	r = choose_accel(s, a, &ret->kvm, warnings, e);
+	if (r == 0 && ret->kvm && s->hypervisor == SETTINGS_HV_AUTO && !wants_qemu(s) &&
+	    find_vmm(in, a, ret, &why) == 0)
+		return 0;
+	return r == 0 ? use_qemu(in, a, ret, e) : r;
+}
+
 int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
 	    struct err *e)
 {
@@ -130,32 +202,20 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	int r;
 
 	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU };
-	r = plan_find_qemu(s, a, &ret->hypervisor_path, e);
-	if (r == 0)
-		r = check_file("guest kernel", s->kernel, e);
+	r = check_file("guest kernel", s->kernel, e);
 	if (r == 0)
 		r = check_file("mini-OS", s->initrd, e);
 	if (r == 0)
-		r = choose_accel(s, a, &ret->kvm, warnings, e);
+		r = choose_hypervisor(in, a, ret, warnings, e);
 	if (r < 0)
 		return r;
 	choose_size(in, ret);
 	ret->merge = str_eq(s->ksm_domain, s->template_domain);
-	/* A sanitizer build has none: its absence is no error. */
-	if (spawn_find(in->libexecdir, "cor-qemu-fix.so", a, &ret->hypervisor_preload) < 0)
-		ret->hypervisor_preload = NULL;
 	ret->kernel = arena_str(a, s->kernel);
 	ret->initrd = arena_str(a, s->initrd);
 	ret->share = arena_fmt(a, "%s/share", in->state_dir);
-	ret->hypervisor_params.p = arena_array(a, s->qemu_params.n + 1, sizeof(char *));
-	if (!ret->kernel || !ret->initrd || !ret->share || !ret->hypervisor_params.p)
+	if (!ret->kernel || !ret->initrd || !ret->share)
 		return err_set(e, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < s->qemu_params.n; i++) {
-		ret->hypervisor_params.p[i] = arena_str(a, s->qemu_params.p[i]);
-		if (!ret->hypervisor_params.p[i])
-			return err_set(e, -ENOMEM, "out of memory");
-	}
-	ret->hypervisor_params.n = s->qemu_params.n;
 	r = hv_kernel_cmdline(ret, &words);
 	for (size_t i = 0; i < s->kernel_params.n; i++)
 		str_addf(&words, " %s", s->kernel_params.p[i]);

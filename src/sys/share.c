@@ -229,8 +229,10 @@ static int view_proc(int root_fd, struct err *e)
 
 	if (r < 0)
 		return is_roots_fault(r) ? 0 : err_set(e, r, "view of the container: /proc: %m");
-	r = mnt_fs("proc", "proc", at, ENTRY_FLAGS, NULL);
-	return r < 0 ? err_set(e, r, "view of the container: mount /proc: %m") : 0;
+	/* By the working directory: mnt_fs() needs a /proc, which a VM's own mount namespace has not. */
+	if (fchdir(at) < 0 || mount("proc", ".", "proc", ENTRY_FLAGS, NULL) < 0)
+		return err_set(e, -errno, "view of the container: mount /proc: %m");
+	return 0;
 }
 
 int share_enter_view(const struct share *s, unsigned flags, struct err *e)

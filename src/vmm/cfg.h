@@ -34,6 +34,8 @@ struct vmm_cfg {
 	struct blk_cfg disks[VMM_DISKS_MAX];
 	struct net_cfg nets[VMM_NETS_MAX];
 	struct fs_cfg fs[VMM_FS_MAX]; /* `mem` is the machine's to set */
+	bool has_virtiofs;
+	struct virtiofs_cfg virtiofs;
 };
 
 /* Closes the fds that nobody took. */

@@ -52,6 +52,8 @@ static const struct option_row {
 	  "virtio-pmem, for DAX; repeat" },
 	{ "net", OPT_LIST, offsetof(struct options, nets), "tap=NAME|fd:N", "virtio-net; repeat" },
 	{ "fs", OPT_LIST, offsetof(struct options, fs), "TAG=fd:N", "virtio-fs over a vhost-user socket" },
+	{ "virtiofs", OPT_TEXT, offsetof(struct options, virtiofs), "TAG=fd:N",
+	  "virtio-fs over a socket to cor-fsd" },
 	{ "rng", OPT_FLAG, offsetof(struct options, rng), "", "random numbers of the host" },
 	{ "balloon", OPT_FLAG, offsetof(struct options, balloon), "", "the guest can give memory back" },
 	{ "kvm", OPT_TEXT, offsetof(struct options, kvm), "fd:N", "an open /dev/kvm" },

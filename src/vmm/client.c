@@ -66,7 +66,9 @@ static int call(const char *path, struct call *c, struct vmmctl_answer *ret, str
 	r = io_send_fds(sock, &c->q, sizeof c->q, c->fds, c->n_fds);
 	if (r < 0)
 		return err_set(e, r, "%s: %m", path);
-	n = io_recv_fds(sock, ret, sizeof *ret, NULL, 0, &n_fds);
+	do {
+		n = io_recv_fds(sock, ret, sizeof *ret, NULL, 0, &n_fds);
+	} while (n == (ssize_t)sizeof *ret && ret->magic == VMMCTL_MAGIC && ret->verb != c->q.verb);
 	if (n != (ssize_t)sizeof *ret || ret->magic != VMMCTL_MAGIC)
 		return err_set(e, n < 0 ? (int)n : -EPROTO, "%s: no answer of this build", path);
 	ret->text[sizeof ret->text - 1] = '\0';

@@ -152,6 +152,15 @@ static void on_request(struct source *s, uint32_t events)
 		scope_close(&r.fds[i]);
 }
 
+static void on_port_open(void *arg)
+{
+	static const struct err none = { 0 };
+	struct control *c = arg;
+
+	if (c->fd >= 0)
+		answer(c, VMMCTL_PORT_OPEN, &none);
+}
+
 static int take_peer(struct control *c, int fd)
 {
 	int r = loop_add(&c->m->loop, &c->peer, fd, EPOLLIN, on_request);
@@ -180,6 +189,8 @@ int control_init(struct control *c, struct machine *m, int fd, struct err *e)
 	socklen_t len = sizeof listening;
 
 	*c = (struct control){ .m = m, .listen_fd = -1, .fd = -1 };
+	m->on_port_open = on_port_open;
+	m->on_port_arg = c;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 ||
 	    fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
 		r = -errno;
@@ -200,7 +211,8 @@ void control_fini(struct control *c)
 	if (!c->m)
 		return;
 	if (c->fd >= 0)
-		answer(c, VMMCTL_N, &none);
+		answer(c, VMMCTL_END, &none);
+	c->m->on_port_open = NULL;
 	drop_peer(c);
 	loop_del(&c->listener);
 	scope_close(&c->listen_fd);

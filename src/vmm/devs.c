@@ -2,6 +2,7 @@
 #include "vmm/devs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "vmm/boot/boot.h"
 #include "vmm/dev/vhost.h"
@@ -29,6 +30,14 @@ static int add(struct machine *m, struct vdev *d, struct err *e)
 	return r == 0 ? vdev_attach(d, e) : r;
 }
 
+static void port_opened(void *arg)
+{
+	struct machine *m = arg;
+
+	if (m->on_port_open)
+		m->on_port_open(m->on_port_arg);
+}
+
 static int build_console(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 {
 	struct vdev *d;
@@ -36,6 +45,8 @@ static int build_console(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 
 	if (!cfg->has_console)
 		return 0;
+	cfg->console.opened = port_opened;
+	cfg->console.arg = m;
 	r = console_new(&cfg->console, &d, e);
 	if (r < 0)
 		return r;
@@ -165,8 +176,46 @@ static int build_fs(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	return r;
 }
 
+/* Without its files no guest goes on: its processes would wait for them for ever. */
+static void files_lost(struct source *s, uint32_t events)
+{
+	struct machine *m = container_of(s, struct machine, files_source);
+
+	(void)events;
+	loop_del(s);
+	machine_stop(m, END_CRASH, "the file server is gone", 0);
+}
+
+/* By a descriptor of the machine's own: the device watches its one only while it waits for something. */
+static int watch_files(struct machine *m, int sock, struct err *e)
+{
+	int r;
+
+	m->files_fd = fcntl(sock, F_DUPFD_CLOEXEC, 3);
+	r = m->files_fd < 0 ? -errno
+			    : loop_add(&m->loop, &m->files_source, m->files_fd, EPOLLRDHUP, files_lost);
+	return r < 0 ? err_set(e, r, "file server: %m") : 0;
+}
+
+static int build_virtiofs(struct machine *m, struct vmm_cfg *cfg, struct err *e)
+{
+	struct vdev *d;
+	int r;
+
+	if (!cfg->has_virtiofs)
+		return 0;
+	r = watch_files(m, cfg->virtiofs.fd, e);
+	if (r == 0)
+		r = virtiofs_new(&cfg->virtiofs, &d, e);
+	if (r < 0)
+		return r;
+	cfg->has_virtiofs = false; /* the device's now */
+	return add(m, d, e);
+}
+
 static int (*const builders[])(struct machine *m, struct vmm_cfg *cfg, struct err *e) = {
-	build_console, build_rng, build_balloon, build_pmems, build_disks, build_nets, build_fs,
+	build_console, build_rng,  build_balloon, build_pmems,
+	build_disks,   build_nets, build_fs,      build_virtiofs,
 };
 
 int devs_build(struct machine *m, struct vmm_cfg *cfg, struct err *e)
@@ -211,4 +260,7 @@ void vmm_cfg_close(struct vmm_cfg *cfg)
 		close_fd(&cfg->nets[i].fd);
 	for (unsigned i = 0; i < cfg->n_fs; i++)
 		close_fd(&cfg->fs[i].sock);
+	if (cfg->has_virtiofs)
+		close_fd(&cfg->virtiofs.fd);
+	cfg->has_virtiofs = false;
 }

@@ -169,7 +169,9 @@ int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct 
 {
 	int r;
 
-	*m = (struct machine){ .hv = hv, .ram_fd = -1, .end_fd = -1, .serial_fd = take_fd(&cfg->serial_fd) };
+	*m = (struct machine){
+		.hv = hv, .ram_fd = -1, .end_fd = -1, .files_fd = -1, .serial_fd = take_fd(&cfg->serial_fd)
+	};
 	(void)pthread_mutex_init(&m->lock, NULL); /* can't fail for plain ones */
 	(void)pthread_cond_init(&m->changed, NULL);
 	pci_init(&m->pci);
@@ -192,11 +194,13 @@ void machine_fini(struct machine *m)
 		(void)munmap(m->ram, m->ram_size);
 	m->ram = NULL;
 	loop_del(&m->end_source);
+	loop_del(&m->files_source);
 	loop_fini(&m->loop);
 	scope_close(&m->ram_fd);
 	scope_close(&m->end_fd);
 	scope_close(&m->serial_fd);
-	m->ram_fd = m->end_fd = m->serial_fd = -1;
+	scope_close(&m->files_fd);
+	m->ram_fd = m->end_fd = m->serial_fd = m->files_fd = -1;
 	pci_fini(&m->pci);
 	(void)pthread_cond_destroy(&m->changed);
 	(void)pthread_mutex_destroy(&m->lock);

@@ -53,8 +53,13 @@ struct machine {
 	struct vpci devs[MACHINE_DEVS_MAX];
 	unsigned n_devs;
 	struct vdev *balloon; /* one of devs; NULL = none */
-	uint64_t pmem_next;   /* where the next pmem slot may begin */
-	int serial_fd;        /* owned; -1 = no UART */
+	int files_fd;         /* the file server's socket once more, for its end; -1 = none */
+	struct source files_source;
+	void (*on_port_open)(void *arg); /* the guest opens the named port; loop thread, a device's lock is
+					    held. NULL = nobody asks */
+	void *on_port_arg;
+	uint64_t pmem_next; /* where the next pmem slot may begin */
+	int serial_fd;      /* owned; -1 = no UART */
 	uint8_t uart_scratch, uart_lcr, uart_ier, uart_mcr;
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	uint32_t n_vcpus;

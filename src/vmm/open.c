@@ -206,6 +206,18 @@ static int open_fs(const char *text, struct strv *texts, struct vmm_cfg *cfg, st
 	return r == 0 ? open_file("fs", where, O_RDWR, &f->sock, e) : r;
 }
 
+static int open_virtiofs(const char *text, struct strv *texts, struct vmm_cfg *cfg, struct err *e)
+{
+	struct virtiofs_cfg *f = &cfg->virtiofs;
+	const char *where;
+	int r;
+
+	cfg->has_virtiofs = true;
+	*f = (struct virtiofs_cfg){ .fd = -1 };
+	r = split_name("virtiofs", text, texts, &f->tag, &where, e);
+	return r == 0 ? open_file("virtiofs", where, O_RDWR, &f->fd, e) : r;
+}
+
 /* ---- all ---- */
 
 /* Every file that is only opened. */
@@ -259,6 +271,8 @@ int open_all(const struct options *o, struct strv *texts, struct vmm_cfg *cfg, s
 		r = open_console(o->console, &cfg->console, e);
 	if (r == 0 && o->port)
 		r = open_port(o->port, texts, &cfg->console, e);
+	if (r == 0 && o->virtiofs)
+		r = open_virtiofs(o->virtiofs, texts, cfg, e);
 	return r == 0 ? open_lists(o, texts, cfg, e) : r;
 }
 

@@ -16,6 +16,9 @@
 #define PROTO_VERSION 3u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
+/* A word of the guest kernel's command line: the share is a virtio-fs; else it is 9p. */
+#define WORD_VIRTIOFS "cor.share=virtiofs"
+
 enum msg_type {
 	/* host -> agent; id = request number, answered by MSG_A_RESULT with the same id */
 	MSG_A_HELLO = 1, /* msg_hello */

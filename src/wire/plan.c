@@ -16,6 +16,8 @@
 static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_U32, hypervisor, 0),
 	F(vmcfg, PACK_STR, hypervisor_path, LIM_PATH),
+	F(vmcfg, PACK_STR, jail_path, LIM_PATH),
+	F(vmcfg, PACK_STR, fsd_path, LIM_PATH),
 	F(vmcfg, PACK_STR, hypervisor_preload, LIM_PATH),
 	F(vmcfg, PACK_STRS, hypervisor_params, 1024),
 	F(vmcfg, PACK_BOOL, kvm, 0),

@@ -5,13 +5,14 @@
 
 #include "wire/msg.h"
 
-enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_N };
+enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_KVM, PLAN_HV_N };
 
 /* One virtual machine. What a template is keyed by, too: hyper/template.h. */
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
-	char *hypervisor_preload; /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu_fix.c) */
+	char *jail_path, *fsd_path; /* of PLAN_HV_KVM: cor-jail, cor-fsd */
+	char *hypervisor_preload;   /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu_fix.c) */
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
 	bool kvm;                           /* KVM passed its probe; else software emulation */
 	char *kernel;                       /* uncompressed ELF */

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define VMMCTL_MAGIC 0x434D5601u /* changes with the structs */
+#define VMMCTL_MAGIC 0x434D5602u /* changes with the structs */
 
 enum vmmctl_verb {
 	VMMCTL_INFO,  /* no effect */
@@ -27,7 +27,13 @@ _Static_assert(sizeof(struct vmmctl_request) == 16, "fixed");
 
 enum vmmctl_state { VMMCTL_RUNNING, VMMCTL_PAUSED, VMMCTL_ENDED };
 
-/* To every request. The machine's end is sent unasked: verb VMMCTL_N, state VMMCTL_ENDED. */
+/* Sent unasked, in place of a verb. */
+enum vmmctl_event {
+	VMMCTL_END = VMMCTL_N, /* the machine's end; state is VMMCTL_ENDED */
+	VMMCTL_PORT_OPEN,      /* the guest has opened its end of the named port */
+};
+
+/* To every request, and of every event. */
 struct vmmctl_answer {
 	uint32_t magic, verb;
 	int32_t result; /* 0 or -errno */

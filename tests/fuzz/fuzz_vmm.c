@@ -200,7 +200,9 @@ static void build(struct world *w)
 	struct vdev *d;
 
 	hv_fake_init(&w->fake);
-	w->m = (struct machine){ .hv = &w->fake.hv, .ram_fd = -1, .end_fd = -1, .serial_fd = -1 };
+	w->m = (struct machine){
+		.hv = &w->fake.hv, .ram_fd = -1, .end_fd = -1, .serial_fd = -1, .files_fd = -1
+	};
 	w->ram = calloc(1, RAM);
 	pci_init(&w->m.pci);
 	if (!w->ram || loop_init(&w->m.loop) < 0 || gmem_add(&w->m.mem, gpa(RAM_AT), w->ram, RAM, true) < 0 ||

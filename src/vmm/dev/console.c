@@ -42,6 +42,8 @@ struct console {
 	struct vdev d;
 	struct console_state st;
 	struct virtio_console_config config;
+	void (*opened)(void *arg);
+	void *arg;
 	uint32_t n_ports;
 	char name[NAME_MAX_];
 	int in_fd[PORTS], out_fd[PORTS]; /* owned; -1 = none */
@@ -136,6 +138,8 @@ static void take_control(struct console *c, const struct virtio_console_control 
 		port_ready(c, m->id);
 	} else if (m->event == VIRTIO_CONSOLE_PORT_OPEN) {
 		c->st.port[m->id].guest_open = m->value != 0;
+		if (m->id == 1 && m->value != 0 && c->opened)
+			c->opened(c->arg);
 		arm_input(c, m->id);
 	}
 }
@@ -377,6 +381,8 @@ int console_new(const struct console_cfg *cfg, struct vdev **ret, struct err *e)
 			      .config_len = sizeof c->config,
 			      .state = &c->st,
 			      .label = "console" };
+	c->opened = cfg->opened;
+	c->arg = cfg->arg;
 	c->n_ports = cfg->has_port ? PORTS : 1;
 	c->config.max_nr_ports = c->n_ports;
 	memcpy(c->name, cfg->port_name ? cfg->port_name : "", len);

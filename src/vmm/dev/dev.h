@@ -11,8 +11,11 @@
 /* console.c: port 0 is the guest's console (hvc0), port 1 a named byte stream (the agent's channel). All fds
  * are non-blocking, -1 = none; the two of a pair differ (dup one). */
 struct console_cfg {
-	int in_fd, out_fd;           /* where port 0's input comes from and its output goes */
-	bool has_port;               /* there is a port 1 */
+	int in_fd, out_fd; /* where port 0's input comes from and its output goes */
+	bool has_port;     /* there is a port 1 */
+	void (*opened)(
+		void *arg); /* the guest opens port 1; loop thread, the device's lock is held. Or NULL */
+	void *arg;
 	int port_in_fd, port_out_fd; /* its host's end; -1: the guest finds it closed */
 	const char
 		*port_name; /* 1..31 bytes, as in the guest's /sys/class/virtio-ports; borrowed during new */

@@ -113,9 +113,14 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 	(void)cfg;
 	if (!hv)
 		return err_set(e, -ENOMEM, "out of memory");
-	*hv = (struct hv){
-		.ops = &fake_ops, .pid = -1, .pidfd = -1, .agent_fd = -1, .console_fd = -1, .log_fd = -1
-	};
+	*hv = (struct hv){ .ops = &fake_ops,
+			   .pid = -1,
+			   .helper = -1,
+			   .helper_fd = -1,
+			   .pidfd = -1,
+			   .agent_fd = -1,
+			   .console_fd = -1,
+			   .log_fd = -1 };
 	*ret = hv;
 	return 0;
 }

@@ -335,7 +335,7 @@ static void test_control_garbage(void **state)
 	machine_stop(&m, END_POWEROFF, NULL, 0);
 	control_fini(&c);
 	assert_int_equal(read(pair[1], &a, sizeof a), sizeof a);
-	assert_int_equal(a.verb, VMMCTL_N);
+	assert_int_equal(a.verb, VMMCTL_END);
 	assert_int_equal(a.end, END_POWEROFF);
 	(void)close(pair[1]);
 	machine_fini(&m);

@@ -1,0 +1,31 @@
+/* kvm.h - the driver for cor-vmm, our own virtual machine monitor: two jailed processes, cor-vmm and cor-fsd.
+ *
+ * Monitor only; others see struct hv. kvm_args() is apart so that a test can hold every argument against a
+ * list. */
+#ifndef HYPER_KVM_H
+#define HYPER_KVM_H
+
+#include "base/str.h"
+#include "hyper/hyper.h"
+
+extern const struct hv_ops kvm_ops;
+
+/* The fds that cor-vmm finds open beside stdio; the arguments name them. */
+enum kvm_fd {
+	KVM_FD_AGENT = 3,
+	KVM_FD_CONSOLE,
+	KVM_FD_CONTROL,
+	KVM_FD_DEVICE, /* /dev/kvm */
+	KVM_FD_SHARE,  /* to cor-fsd */
+	KVM_FD_FILES,  /* from here on: see kvm_files() */
+	KVM_FD_FILES_MAX = KVM_FD_FILES + 3
+};
+
+/* Files of a template. */
+#define KVM_MEMORY_FILE "memory"
+#define KVM_STATE_FILE  "state"
+
+/* Appends cor-vmm's whole argv. -EINVAL with a text for a value that no machine can have. */
+int must_check kvm_args(const struct vmcfg *cfg, struct strv *to, struct err *e);
+
+#endif

@@ -1,0 +1,13 @@
+/* shape.h - what drivers' hv_ops.shape have in common. */
+#ifndef HYPER_SHAPE_H
+#define HYPER_SHAPE_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+/* Appends what tells these files (NULL = none) from any others, later versions of themselves too. */
+int must_check hv_shape_files(const char *const *files, size_t n, struct str *to, struct err *e);
+/* Appends the arguments; -ENOMEM also if some before failed. */
+int must_check hv_shape_args(const struct strv *args, struct str *to, struct err *e);
+
+#endif

@@ -1,0 +1,254 @@
+/* test_vmm.c - the driver for cor-vmm (hyper/kvm.h): its arguments against lists, and its jailed starts, for
+ * which shell scripts stand in. The whole runs in lane kvm. */
+#include "unit.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "hyper/cmdline.h"
+#include "hyper/jailed.h"
+#include "hyper/kvm.h"
+#include "tmpdir.h"
+
+static struct vmcfg config(void)
+{
+	static char vmm[] = "/l/cor-vmm", jail[] = "/l/cor-jail", fsd[] = "/l/cor-fsd",
+		    kernel[] = "/os/vmlinux", initrd[] = "/os/initrd", cmdline[] = "quiet panic=-1";
+
+	return (struct vmcfg){ .hypervisor = PLAN_HV_KVM,
+			       .hypervisor_path = vmm,
+			       .jail_path = jail,
+			       .fsd_path = fsd,
+			       .kernel = kernel,
+			       .initrd = initrd,
+			       .cmdline = cmdline,
+			       .kvm = true,
+			       .memory = 512u << 20,
+			       .vcpus = 2 };
+}
+
+static void check_args(const struct vmcfg *cfg, const char *const *more, size_t n_more)
+{
+	static const char *const same[] = { "/l/cor-vmm", "run",  "--kvm",      "fd:6",
+					    "--cpus",     "2",    "--memory",   "512M",
+					    "--console",  "fd:4", "--port",     "cor.agent=fd:3",
+					    "--control",  "fd:5", "--virtiofs", "cor=fd:7",
+					    "--balloon" };
+	scoped_strv args = { 0 };
+	struct err e = { 0 };
+
+	assert_int_equal(kvm_args(cfg, &args, &e), 0);
+	assert_int_equal(args.n, ARRAY_LEN(same) + n_more);
+	for (size_t i = 0; i < args.n; i++)
+		assert_string_equal(args.p[i], i < ARRAY_LEN(same) ? same[i] : more[i - ARRAY_LEN(same)]);
+}
+
+static void test_boot(void **state)
+{
+	static const char *const more[] = { "--kernel",  "fd:8",           "--initrd", "fd:9",
+					    "--cmdline", "quiet panic=-1", "--rng" };
+	static char extra[] = "--rng";
+	char *params[] = { extra };
+	struct vmcfg c = config();
+
+	check_args(&c, more, ARRAY_LEN(more) - 1);
+	c.hypervisor_params = (struct pack_strs){ params, 1 };
+	check_args(&c, more, ARRAY_LEN(more));
+}
+
+/* A maker's memory is the template's file; a clone has no kernel, and leaves the file as it is. */
+static void test_template(void **state)
+{
+	static const char *const maker[] = { "--kernel",      "fd:8",  "--initrd",  "fd:9",
+					     "--memory-file", "fd:10", "--cmdline", "quiet panic=-1" };
+	static const char *const clone[] = { "--restore", "fd:8", "--memory-file", "fd:9", "--clone" };
+	static char dir[] = "/templates/a";
+	struct vmcfg c = config();
+
+	c.template_dir = dir;
+	check_args(&c, clone, ARRAY_LEN(clone));
+	c.template_make = true;
+	check_args(&c, maker, ARRAY_LEN(maker));
+}
+
+static void refuse(struct vmcfg c)
+{
+	scoped_strv args = { 0 };
+	struct err e = { 0 };
+
+	assert_int_equal(kvm_args(&c, &args, &e), -EINVAL);
+	assert_true(strlen(e.msg) > 0);
+}
+
+static void test_refused(void **state)
+{
+	struct vmcfg c = config();
+
+	c.memory += 4096;
+	refuse(c);
+	c = config();
+	c.vcpus = 0;
+	refuse(c);
+	c = config();
+	c.fsd_path = NULL;
+	refuse(c);
+}
+
+static void test_cmdline(void **state)
+{
+	struct vmcfg c = config();
+	scoped_str words = { 0 };
+
+	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
+	assert_non_null(strstr(words.p, "console=hvc0 "));
+	assert_non_null(strstr(words.p, " " WORD_VIRTIOFS " "));
+	assert_non_null(strstr(words.p, " panic=-1 "));
+	assert_null(strstr(words.p, "ttyS0"));
+}
+
+/* ---- a jailed start ---- */
+
+struct launch {
+	struct tmpdir *dir;
+	char jail[128];
+	int fds[3];
+	struct hv_jailing j;
+	pid_t pid;
+	int pidfd;
+};
+
+static int set_up(void **state)
+{
+	struct launch *l = calloc(1, sizeof *l);
+	void *dir;
+
+	if (!l || tmpdir_set_up(&dir) < 0)
+		return -1;
+	l->dir = dir;
+	(void)snprintf(l->jail, sizeof l->jail, "%s/jail", l->dir->path);
+	for (int i = 0; i < 3; i++)
+		l->fds[i] = i;
+	l->j = (struct hv_jailing)HV_JAILING_NONE;
+	l->pid = l->pidfd = -1;
+	*state = l;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct launch *l = *state;
+	void *dir = l->dir;
+
+	hv_jailed_drop(&l->j);
+	scope_close(&l->pidfd);
+	free(l);
+	return tmpdir_tear_down(&dir);
+}
+
+/* The script finds cor-jail's arguments, and the descriptor for its answer behind those of the program. */
+static int start(struct launch *l, const char *script, struct err *e)
+{
+	static char program[] = "/l/prog", word[] = "word";
+	char *argv[] = { program, word, NULL };
+	const struct hv_jailed job = {
+		.jail = l->jail, .policy = "vmm", .argv = argv, .fds = l->fds, .n_fds = 3
+	};
+	int r;
+
+	if (script) {
+		assert_int_equal(tmpdir_write(l->dir, "jail", script), 0);
+		assert_int_equal(fchmodat(l->dir->fd, "jail", 0755, 0), 0);
+	}
+	do {
+		hv_jailed_drop(&l->j);
+		r = hv_jailed_begin(&job, &l->j, e);
+	} while (r == -ETXTBSY); /* another test's fork may hold the script open for writing */
+	return r < 0 ? r : hv_jailed_finish(&l->j, &l->pid, &l->pidfd, e);
+}
+
+static void test_jailed(void **state)
+{
+	struct launch *l = *state;
+	struct err e = { 0 };
+
+	/* $PPID is the test: a process of ours that is there */
+	assert_int_equal(start(l,
+			       "#!/bin/sh\n"
+			       "[ \"$*\" = \"--keep-fds 3 --detach vmm /l/prog word\" ] || exit 1\n"
+			       "echo $PPID >&3\n",
+			       &e),
+			 0);
+	assert_int_equal(l->pid, getpid());
+	assert_true(l->pidfd >= 0);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* the launcher is reaped */
+	assert_int_equal(errno, ECHILD);
+}
+
+static void test_jail_fails(void **state)
+{
+	static const char *const scripts[] = { "#!/bin/sh\nexit 125\n", "#!/bin/sh\n",
+					       "#!/bin/sh\necho $PPID >&3\nexit 1\n",
+					       "#!/bin/sh\necho x >&3\n", "#!/bin/sh\necho 1 >&3\n" };
+	struct launch *l = *state;
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
+		assert_int_equal(start(l, scripts[i], &e), -EIO);
+		assert_non_null(strstr(e.msg, "/l/prog"));
+		assert_int_equal(l->pid, -1);
+		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	}
+}
+
+static void test_jail_missing(void **state)
+{
+	struct launch *l = *state;
+	struct err e = { 0 };
+
+	assert_int_equal(start(l, NULL, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, l->jail));
+	assert_non_null(strstr(e.msg, "installed completely"));
+}
+
+/* One that is given up leaves nothing. */
+static void test_jail_dropped(void **state)
+{
+	static char program[] = "/l/prog";
+	char *argv[] = { program, NULL };
+	struct launch *l = *state;
+	const struct hv_jailed job = {
+		.jail = l->jail, .policy = "vmm", .argv = argv, .fds = l->fds, .n_fds = 3
+	};
+	int r;
+
+	assert_int_equal(tmpdir_write(l->dir, "jail", "#!/bin/sh\nexec sleep 50\n"), 0);
+	assert_int_equal(fchmodat(l->dir->fd, "jail", 0755, 0), 0);
+	do {
+		r = hv_jailed_begin(&job, &l->j, NULL);
+	} while (r == -ETXTBSY);
+	assert_int_equal(r, 0);
+	hv_jailed_drop(&l->j);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	hv_jailed_drop(&l->j);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_boot),
+		cmocka_unit_test(test_template),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_cmdline),
+		cmocka_unit_test_setup_teardown(test_jailed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_jail_fails, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_jail_missing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_jail_dropped, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
