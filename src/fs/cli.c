@@ -55,7 +55,7 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 	}
 	if (o->socket < 3 || o->fds < 3)
 		return err_set(e, -EINVAL,
-			       "usage: cor-fsd --root FD --socket FD --fds FD [--timeout-ms N] "
+			       "usage: cor-fsd --socket FD --fds FD [--timeout-ms N] "
 			       "(started by cor; FDs from 3)");
 	return 0;
 }

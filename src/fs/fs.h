@@ -1,7 +1,7 @@
 /* fs.h - one directory of the host as a FUSE file system: requests in, replies out.
  *
  * A guest's kernel is the client (virtio-fs speaks FUSE); how its requests come here is the transport's
- * business (serve.c). A request is bytes from a hostile guest: it is copied before it comes here, every
+ * business (cli.c). A request is bytes from a hostile guest: it is copied before it comes here, every
  * length in it is checked, every name is one component without a slash, and no call follows a symbolic link
  * or leaves the directory. What may be done to a file is checked by the guest's kernel for its users; here
  * everything is done with the server's own rights, so those must end at the directory (the jail sees to it).

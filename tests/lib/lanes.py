@@ -215,7 +215,7 @@ LANES = {
     "vm": ("real virtual machines, crun as oracle", lane_vm),
     "mutants": ("only by name: a check is deleted, and a test must fail", lane_mutants),
     "kvm": ("what needs KVM, here or in an emulated host", lane_kvm),
-    "kernel": ("kernels that cor-image builds; 12 minutes once, then from the cache", lane_kernel),
+    "kernel": ("only by name: kernels that cor-image builds; 12 minutes once, then from the cache", lane_kernel),
     "engines": ("Podman and containerd with cor", lane_engines),
     "bench": ("memory and time of one container", lane_bench),
 }
