@@ -1,11 +1,12 @@
 """cor-vmm: a stock kernel under it, and its devices."""
 
+import re
 import shutil
 
 import kvmhost
 from harness import case
 
-MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_console", "virtio_blk")
+MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon")
 CMDLINE = "console=hvc0 panic=-1 quiet"
 
 # /bin/busybox and the modules are in the initramfs; what a test adds comes after this.
@@ -64,3 +65,75 @@ def test_boot(t):
     """, timeout=150)
     t.has((res.files / "console").read_text(), "cpus=2 disk=12345", "through the port")
     t.eq(res.out, "written\n")
+
+
+@case(timeout=240, only=("cor",))
+def test_clone(t):
+    """A guest that counts, with a timer, console, port, disk and rng, is saved; two clones of it, side by side, go on where it
+    was, each with a disk of its own, and leave the memory file as it is. What does not fit is refused."""
+    guest = """
+        until [ -c /dev/hwrng ]; do busybox usleep 1000; done
+        until [ "$port" ]; do
+            for p in /sys/class/virtio-ports/*; do
+                [ "$(busybox cat $p/name 2>/dev/null)" = cor.agent ] && port=${p##*/}
+            done
+        done
+        exec 6<>/dev/$port
+        i=0 after=0
+        while [ $after -lt 5 ]; do
+            i=$((i+1))
+            echo "port-$i" >&6
+            read -r back <&6
+            disk=$(busybox dd if=/dev/vda bs=512 count=1 iflag=direct 2>/dev/null | busybox head -n 1)
+            echo "tick $i $back $disk rng=$(busybox head -c 16 /dev/hwrng | busybox wc -c)"
+            [ $disk = first ] || after=$((after+1))
+            echo "$disk $i" | busybox dd of=/dev/vda bs=512 seek=8 conv=sync,fsync 2>/dev/null
+            busybox usleep 50000
+        done
+    """
+    res = vmm_job(t, guest, f"""
+        for n in first clone1 clone2 none; do mkfifo port.$n; echo $n >disk.$n; truncate -s 64K disk.$n; done
+        more="--memory 128M --cpus 2 --rng --balloon"
+        ./cor-vmm run --kernel vmlinuz --initrd initramfs $more --cmdline '{CMDLINE}' --memory-file memory --disk disk.first \\
+            --port cor.agent=fd:5 --control control --console out/console.first </dev/null 5<>port.first &
+        until grep -qs 'tick 3' out/console.first; do kill -0 $!; sleep 0.05; done
+        ./cor-vmm ctl control save state || echo "refused $?"
+        ./cor-vmm ctl control balloon 120M
+        until ./cor-vmm ctl control info | grep -q balloon=8M; do kill -0 $!; sleep 0.05; done
+        ./cor-vmm ctl control pause
+        ./cor-vmm ctl control save state copy
+        ./cor-vmm ctl control stop
+        wait $!
+        clone() {{
+            ./cor-vmm run --restore "$1" --memory-file "$2" --clone --disk disk.$3 --port cor.agent=fd:5 --control control.$3 \\
+                --console out/console.$3 </dev/null 5<>port.$3 $more $4
+        }}
+        clone state memory clone1 & one=$!
+        clone state memory clone2 & two=$!
+        until [ -S control.clone1 ]; do kill -0 $one; sleep 0.05; done
+        for verb in info pause info resume; do ./cor-vmm ctl control.clone1 $verb; done
+        wait $one; echo "clone1 ended $?"
+        wait $two; echo "clone2 ended $?"
+        tail -c +4097 disk.clone1 | head -n 1
+        cmp memory copy && echo unchanged
+        head -c 9000 state >short
+        head -c 64M memory >half
+        clone short memory none || echo "refused $?"
+        clone state half none || echo "refused $?"
+        clone state memory none "--cpus 3" || echo "refused $?"
+        truncate -s 128K disk.none
+        clone state memory none || echo "refused $?"
+    """, timeout=200)
+    t.eq(res.out.splitlines()[:5], ["refused 2", "state=running vcpus=2 memory=128M balloon=8M",
+                                    "state=paused vcpus=2 memory=128M balloon=8M", "clone1 ended 0", "clone2 ended 0"])
+    t.eq(res.out.splitlines()[6:], ["unchanged", *["refused 2"] * 4])
+    t.has(res.err, "save: pause the machine first", "the snapshot is cut off",
+          "memory file: 67108864 bytes, the machine has 134217728", "of another machine or build: 2 vCPUs",
+          "blk0: the snapshot's disk has another size")
+    ticks = {n: re.findall(r"^tick (\d+) port-(\d+) (\w+) rng=16\r?$", (res.files / f"console.{n}").read_text(), re.M)
+             for n in ("first", "clone1", "clone2")}
+    for n in ("clone1", "clone2"):
+        late = [ticks[n].pop(0)[2]] if ticks[n][0][2] == "first" else []  # its disk was read before the save
+        start = len(ticks["first"]) + len(late) + 1
+        t.eq(ticks[n], [(str(i), str(i), n) for i in range(start, start + 5)])
+    t.eq(res.out.splitlines()[5], f"clone1 {ticks['clone1'][-1][0]}")  # on the disk

@@ -41,7 +41,8 @@ PACKAGE = "linux-image-amd64"
 COUNTING = ("kvm-amd",)
 LOADED = ("kvm-amd", "virtio_pci", "virtio_console", "9pnet_virtio", "9p")
 ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
-             "virtio_console", "virtio_blk")  # the last two for guests
+             # for guests
+             "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon", "virtio_net", "virtio_pmem", "nd_pmem")
 CMDLINE = ("console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable noreplace-smp "
            "mitigations=off audit=0")
 BOOT_S = 60  # it takes four
