@@ -18,7 +18,7 @@
 #include "vmm/open.h"
 
 #define EXIT_USAGE   1
-#define EXIT_MACHINE 2
+#define EXIT_MACHINE MACHINE_EXIT_CRASH
 
 static const struct option_row {
 	const char *name;
@@ -242,6 +242,7 @@ static int run_machine(struct machine *m, struct vmm_cfg *cfg, const struct opti
 		vmm_cfg_close(cfg);
 		return r;
 	}
+	machine_catch_bus();
 	r = machine_build(m, hv, cfg, e);
 	if (r < 0)
 		return r;

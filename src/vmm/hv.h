@@ -6,7 +6,7 @@
  *
  * Threads: everything up to the first run on the thread that builds the machine; run() and the registers of a
  * vCPU on the thread that runs it; msi() on any thread; kick() on any thread. After start only run, kick,
- * msi, and the state calls are made: no new fd, no new memory. */
+ * msi, stood_still and the state calls are made: no new fd, no new memory. */
 #ifndef VMM_HV_H
 #define VMM_HV_H
 
@@ -83,6 +83,9 @@ struct hv_ops {
 	/* Makes vcpu_run() return HV_EXIT_INTR, now or as soon as it is called. `tid`: the thread that runs
 	 * it. */
 	void (*vcpu_kick)(struct hv *h, uint32_t id, int tid);
+	/* Tells the guest, when it runs again, that it stood still: so its watchdogs don't take a pause, or a
+	 * snapshot's age, for a hang. A guest without kvmclock is not told. */
+	void (*vcpu_stood_still)(struct hv *h, uint32_t id);
 	/* The guest's clock (kvmclock), in ns; get before the vCPUs' registers, set before they run. */
 	int (*clock_get)(struct hv *h, uint64_t *ret_ns, struct err *e);
 	int (*clock_set)(struct hv *h, uint64_t ns, struct err *e);

@@ -223,6 +223,11 @@ static int kvm_vcpu_set(struct hv *h, uint32_t id, const struct hv_cpu *c, bool 
 	return kvmcpu_set(kvm_of(h)->vcpus[id].fd, c, boot, e);
 }
 
+static void kvm_vcpu_stood_still(struct hv *h, uint32_t id)
+{
+	(void)ioctl(kvm_of(h)->vcpus[id].fd, KVM_KVMCLOCK_CTRL, 0); /* fails for a guest without kvmclock */
+}
+
 static int kvm_clock_get(struct hv *h, uint64_t *ret_ns, struct err *e)
 {
 	struct kvm_clock_data c = { 0 };
@@ -269,6 +274,7 @@ static const struct hv_ops ops = {
 	.vcpu_get = kvm_vcpu_get,
 	.vcpu_set = kvm_vcpu_set,
 	.vcpu_kick = kvm_vcpu_kick,
+	.vcpu_stood_still = kvm_vcpu_stood_still,
 	.clock_get = kvm_clock_get,
 	.clock_set = kvm_clock_set,
 	.fini = kvm_fini,

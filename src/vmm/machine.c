@@ -22,6 +22,9 @@
 #define MEMORY_MIN (32 * LAYOUT_MIB)
 #define MEMORY_MAX (1024 * LAYOUT_GIB)
 
+/* Of the guest's memory, or a pmem's. */
+#define MEMORY_GONE "a file that is guest memory was cut, or its file system is full"
+
 const char *machine_end_text(enum machine_end how)
 {
 	static const char *const text[END_N] = { "running", "powered off", "reset", "crashed", "stopped" };
@@ -206,6 +209,31 @@ void machine_fini(struct machine *m)
 	(void)pthread_mutex_destroy(&m->lock);
 }
 
+/* ---- memory whose file is gone ---- */
+
+/* A thread touched such a page; there is nothing to go on with. Only calls that a handler may make. */
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+	static const char text[] = "cor-vmm: event=crashed reason=\"" MEMORY_GONE "\" code=0xe\n";
+	ssize_t r;
+
+	(void)context;
+	if (info->si_code != BUS_ADRERR) { /* not by a mapping: happens again, and then ends the process */
+		(void)signal(sig, SIG_DFL);
+		return;
+	}
+	r = write(STDERR_FILENO, text, sizeof text - 1);
+	(void)r;
+	_exit(MACHINE_EXIT_CRASH);
+}
+
+void machine_catch_bus(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+
+	(void)sigaction(SIGBUS, &sa, NULL); /* can't fail for this signal */
+}
+
 /* ---- running ---- */
 
 static enum machine_wish wish_of(const struct machine *m)
@@ -259,8 +287,9 @@ void machine_resume(struct machine *m)
 }
 
 /* Stands still until the wish changes; false: the machine ends. */
-static bool park(struct machine *m)
+static bool park(struct vcpu *v)
 {
+	struct machine *m = v->m;
 	bool go;
 
 	(void)pthread_mutex_lock(&m->lock);
@@ -271,6 +300,8 @@ static bool park(struct machine *m)
 	m->n_parked--;
 	go = m->wish == WISH_RUN;
 	(void)pthread_mutex_unlock(&m->lock);
+	if (go)
+		m->hv->ops->vcpu_stood_still(m->hv, v->id);
 	return go;
 }
 
@@ -290,13 +321,15 @@ static void *vcpu_main(void *arg)
 
 		/* Standing still, an access must be over: a snapshot would hold half of it. */
 		if (wish != WISH_RUN && !access) {
-			if (!park(m))
+			if (!park(v))
 				break;
 			continue;
 		}
 		r = m->hv->ops->vcpu_run(m->hv, v->id, wish != WISH_RUN, &x);
 		if (r < 0)
-			machine_stop(m, END_CRASH, "the hypervisor can't run a vCPU", (uint64_t)-r);
+			machine_stop(m, END_CRASH,
+				     r == -EFAULT ? MEMORY_GONE : "the hypervisor can't run a vCPU",
+				     (uint64_t)-r);
 		else
 			machine_exit(m, &x);
 		access = r == 0 && (x.kind == HV_EXIT_PIO || x.kind == HV_EXIT_MMIO);

@@ -83,6 +83,12 @@ int must_check machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *c
 int must_check machine_run(struct machine *m, struct err *e);
 void machine_fini(struct machine *m);
 
+/* What the program's end says of a machine that crashed, or could not be built. */
+#define MACHINE_EXIT_CRASH 2
+/* From now on the process ends with a reason on stderr and MACHINE_EXIT_CRASH, when memory that is a file
+ * can't be had because the file was cut or its file system is full. Before machine_build(). */
+void machine_catch_bus(void);
+
 /* Ends the machine; the first reason counts. Any thread. */
 void machine_stop(struct machine *m, enum machine_end how, const char *reason, uint64_t code);
 /* Stops every vCPU and waits until all stand still; lets them run again. Loop thread. */

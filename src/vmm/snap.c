@@ -161,6 +161,8 @@ static int load_vcpus(struct machine *m, int fd, struct err *e)
 		r = read_part(fd, &c, sizeof c, e);
 		if (r == 0)
 			r = m->hv->ops->vcpu_set(m->hv, i, &c, false, e);
+		if (r == 0)
+			m->hv->ops->vcpu_stood_still(m->hv, i);
 	}
 	return r;
 }

@@ -120,6 +120,12 @@ static void fake_vcpu_kick(struct hv *h, uint32_t id, int tid)
 	__atomic_store_n(&fake_of(h)->kicked[id], 1, __ATOMIC_SEQ_CST);
 }
 
+static void fake_vcpu_stood_still(struct hv *h, uint32_t id)
+{
+	(void)id;
+	(void)__atomic_add_fetch(&fake_of(h)->n_stood_still, 1, __ATOMIC_SEQ_CST);
+}
+
 static int fake_clock_get(struct hv *h, uint64_t *ret_ns, struct err *e)
 {
 	(void)e;
@@ -151,6 +157,7 @@ static const struct hv_ops ops = {
 	.vcpu_get = fake_vcpu_get,
 	.vcpu_set = fake_vcpu_set,
 	.vcpu_kick = fake_vcpu_kick,
+	.vcpu_stood_still = fake_vcpu_stood_still,
 	.clock_get = fake_clock_get,
 	.clock_set = fake_clock_set,
 	.fini = fake_fini,

@@ -38,6 +38,7 @@ struct hv_fake {
 	int kicked[64];      /* atomic */
 	int fail_mem;        /* -errno of mem_add, 0 = works */
 	uint64_t clock_ns;
+	unsigned n_stood_still; /* atomic: vCPUs that were told */
 	bool closed;
 };
 

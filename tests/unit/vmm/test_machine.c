@@ -3,10 +3,12 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base/io.h"
 #include "hv_fake.h"
@@ -167,6 +169,8 @@ static void *pauser(void *arg)
 	machine_pause(&m);
 	assert_int_equal(m.n_parked, 2);
 	machine_resume(&m);
+	while (__atomic_load_n(&fake.n_stood_still, __ATOMIC_SEQ_CST) < 2) /* each of them is told */
+		(void)usleep(100);
 	machine_pause(&m);
 	machine_stop(&m, END_STOPPED, "test", 7);
 	machine_pause(&m); /* an ended machine: does not wait */
@@ -183,6 +187,37 @@ static void test_pause(void **state)
 	assert_int_equal(pthread_join(t, NULL), 0);
 	assert_int_equal(m.end, END_STOPPED);
 	assert_int_equal(m.end_code, 7);
+	assert_int_equal(fake.n_stood_still, 2); /* the end tells nobody */
+}
+
+/* A cut memory file ends the process with a reason, whoever touches a page of it first. */
+static void test_cut_memory(void **state)
+{
+	char text[256] = { 0 };
+	int out[2], status = 0;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int file = memfd_create("memory", MFD_CLOEXEC);
+		volatile uint8_t *p;
+
+		(void)dup2(out[1], STDERR_FILENO);
+		(void)ftruncate(file, 4096);
+		p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0);
+		machine_catch_bus();
+		(void)ftruncate(file, 0);
+		_exit(p[0]);
+	}
+	(void)close(out[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == MACHINE_EXIT_CRASH);
+	assert_true(read(out[0], text, sizeof text - 1) > 0);
+	assert_non_null(strstr(text, "cor-vmm: event=crashed reason=\"a file that is guest memory was cut"));
+	(void)close(out[0]);
 }
 
 /* ---- control socket and snapshots ---- */
@@ -298,6 +333,7 @@ static void test_control_and_snapshot(void **state)
 	assert_int_equal(m.ram[0x200000], 77);
 	assert_int_equal(m.uart_scratch, 9);
 	assert_int_equal(fake.clock_ns, 12345);
+	assert_int_equal(fake.n_stood_still, 2);
 	assert_int_equal(fake.cpu.regs.rip, 0x100000);
 	m.ram[0x200000] = 78; /* a clone's write stays its own */
 	machine_fini(&m);
@@ -479,6 +515,7 @@ int main(void)
 		T(test_start),
 		T(test_repeated),
 		T(test_pause),
+		T(test_cut_memory),
 		T(test_finish),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_clone_share),
