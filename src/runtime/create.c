@@ -344,6 +344,7 @@ static int run_hooks(struct creation *c, struct err *e)
 	static const enum spec_hook_kind kinds[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME,
 						     HOOK_CREATE_CONTAINER };
 	scoped_free char *json = NULL;
+	struct hooks_in in;
 	int r;
 
 	r = spawn_wait(&c->monitor, MSG_S_NAMESPACES, e);
@@ -354,9 +355,11 @@ static int run_hooks(struct creation *c, struct err *e)
 	if (!json)
 		return err_set(e, -ENOMEM, "out of memory");
 	ctr_refresh(&c->ctr);
-	/* createContainer: the container's namespaces, the host's files - that is where the VM stands. */
+	/* createContainer: the container's namespaces, the host's files. That is where the VM stands, unless
+	 * it is jailed. */
+	in = (struct hooks_in){ .net = c->monitor.pid, .mnt = c->ctr.helper.pid > 0 ? 0 : c->ctr.vm.pid };
 	for (size_t i = 0; i < ARRAY_LEN(kinds) && r == 0; i++)
-		r = hooks_run(&c->spec, kinds[i], json, kinds[i] == HOOK_CREATE_CONTAINER ? c->ctr.vm.pid : 0,
+		r = hooks_run(&c->spec, kinds[i], json, kinds[i] == HOOK_CREATE_CONTAINER ? &in : NULL,
 			      &c->warnings, e);
 	if (r < 0)
 		return r;
@@ -397,7 +400,7 @@ int create_remove(struct creation *c, struct err *e)
 	if (hooks_any(&c->spec, HOOK_POSTSTOP)) {
 		json = create_state_json(&c->ctr, STATE_STOPPED, 0);
 		if (json)
-			may_fail(hooks_run(&c->spec, HOOK_POSTSTOP, json, 0, &c->warnings,
+			may_fail(hooks_run(&c->spec, HOOK_POSTSTOP, json, NULL, &c->warnings,
 					   e)); /* warnings only */
 		log_warnings(&c->warnings);
 	}

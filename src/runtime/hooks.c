@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "sys/proc.h"
+#include "sys/share.h"
 
 #define OUTPUT_KEPT 500 /* of a hook that failed, for the error's text */
 
@@ -40,17 +41,21 @@ static int join(pid_t pid, const char *name, int type, struct err *e)
 
 static int enter_namespaces(void *arg, struct err *e)
 {
-	pid_t pid = *(const pid_t *)arg;
+	const struct hooks_in *in = arg;
 	int r;
 
-	r = join(pid, "net", CLONE_NEWNET, e);
-	return r < 0 ? r : join(pid, "mnt", CLONE_NEWNS, e);
+	r = join(in->net, "net", CLONE_NEWNET, e);
+	if (r < 0)
+		return r;
+	return in->mnt > 0 ? join(in->mnt, "mnt", CLONE_NEWNS, e) : share_isolate(e);
 }
 
-static int hook_run(const struct spec_hook *h, const char *state_json, pid_t in_pid, struct err *e)
+static int hook_run(const struct spec_hook *h, const char *state_json, const struct hooks_in *in,
+		    struct err *e)
 {
 	static const char *const no_env[] = { NULL };
 	char *self[] = { h->path, NULL };
+	struct hooks_in place = in ? *in : (struct hooks_in){ 0 };
 	char **argv = h->args.n ? h->args.p : self;
 	struct proc_run run = {
 		.argv = (const char *const *)argv,
@@ -61,8 +66,8 @@ static int hook_run(const struct spec_hook *h, const char *state_json, pid_t in_
 		.timeout_ms =
 			h->has_timeout ? (int)(h->timeout > 2000000 ? 2000000000 : h->timeout * 1000) : 0,
 		.out_max = OUTPUT_KEPT,
-		.setup = in_pid > 0 ? enter_namespaces : NULL,
-		.setup_arg = &in_pid,
+		.setup = in ? enter_namespaces : NULL,
+		.setup_arg = &place,
 	};
 	scoped_str how = { 0 }, out = { 0 };
 	int r;
@@ -80,15 +85,15 @@ static int hook_run(const struct spec_hook *h, const char *state_json, pid_t in_
 	return r;
 }
 
-int hooks_run(const struct spec *s, enum spec_hook_kind kind, const char *state_json, pid_t in_pid,
-	      struct strv *warnings, struct err *e)
+int hooks_run(const struct spec *s, enum spec_hook_kind kind, const char *state_json,
+	      const struct hooks_in *in, struct strv *warnings, struct err *e)
 {
 	const spec_hook_list *list = &s->hooks.lists[kind];
 	struct err mine = { 0 };
 	int r;
 
 	for (size_t i = 0; i < list->n; i++) {
-		r = hook_run(&list->p[i], state_json, in_pid, &mine);
+		r = hook_run(&list->p[i], state_json, in, &mine);
 		if (r == 0)
 			continue;
 		(void)err_wrap(&mine, "hooks.%s[%zu] %s", kind_names[kind], i, list->p[i].path);

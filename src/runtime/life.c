@@ -28,7 +28,7 @@ static int run_hooks(struct ctr *c, enum spec_hook_kind kind, enum state_status 
 	if (r == 0 && !json)
 		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = hooks_run(&spec, kind, json, 0, &warnings, e);
+		r = hooks_run(&spec, kind, json, NULL, &warnings, e);
 	for (size_t i = 0; i < warnings.n; i++)
 		log_warn("%s", warnings.p[i]);
 	return r;

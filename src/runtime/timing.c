@@ -42,7 +42,7 @@ static const struct {
 	{ "hello", "agent", "first message there" },
 	{ "agent-ready", "agent", "answer to the monitor" },
 	{ "container", "hand-over", "container's description to the agent" },
-	{ "share-mounted", "container", "9p mounted" },
+	{ "share-mounted", "container", "share mounted" },
 	{ "container-set-up", "container", "mounts, namespaces, limits in the guest" },
 	{ "created", "created", "answer to the monitor" },
 	{ "program-running", "run", "exec of the workload" },

@@ -1,5 +1,9 @@
-"""cor with QEMU and KVM. Most of it asks what lane vm asks: tests/run runs a few of its tests on the host with KVM."""
+"""cor with KVM: on QEMU and on cor-vmm. Most of it asks what lane vm asks: tests/run runs a few of its tests on the host with KVM.
 
+COR_TEST_HYPERVISOR=kvm (or qemu) runs all of lane vm there: an hour where the host is emulated.
+"""
+
+import os
 import pathlib
 import re
 
@@ -10,11 +14,14 @@ from harness import case
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 LINE = re.compile(r"(?P<step> {4})?(?P<no>not )?ok (?:\d+ )?- (?P<name>.*?) \((?P<secs>[\d.]+) s\)(?: # SKIP (?P<why>.*))?$")
 SLOWER = 4  # guests of an emulated host
+QEMU = ("qemu.accel=kvm",)
+OURS = ("hypervisor=kvm",)
+CLONES = ("template=on", "template.dir=/root/templates")
 
 
-def vm_tests(t, *names, settings=(), timeout=120):
+def vm_tests(t, *names, settings=QEMU, timeout=120):
     """Runs these tests of lane vm there, and counts each as a step here."""
-    argv = [TESTS / "run", "--runtime", t.opts.runtime, "--build", t.opts.build, "--jobs", "2", "--set", "qemu.accel=kvm"]
+    argv = [TESTS / "run", "--runtime", t.opts.runtime, "--build", t.opts.build, "--jobs", "2"]
     for s in settings:
         argv += ["--set", s]
     for n in names:
@@ -54,3 +61,76 @@ def test_life(t):
 def test_templates(t):
     """Saved and cloned: its own identity, clocks that go on as fast as outside, two CPUs, spoilt templates."""
     vm_tests(t, "vm/template.own_machine", "vm/template.sizes", timeout=150)
+
+
+@case(timeout=300, only=("cor",))
+def test_vmm_life(t):
+    """On cor-vmm: pause, a guest's panic, hooks and what a failed one leaves."""
+    vm_tests(t, "vm/life.pause", "vm/life.guest_panic", "vm/hooks.failing", settings=OURS, timeout=250)
+
+
+@case(timeout=300, only=("cor",))
+def test_vmm_clones(t):
+    """On cor-vmm: own identity of a clone, two CPUs, spoilt templates."""
+    vm_tests(t, "vm/template.own_machine", "vm/template.sizes", settings=OURS, timeout=250)
+
+
+SCRIPT = r"""
+mkdir -p b/rootfs/bin b/rootfs/proc
+cp ./busybox b/rootfs/bin/; ln -s busybox b/rootfs/bin/sh
+cd b
+"$cor" spec
+sed -i 's/"terminal": true/"terminal": false/; s#"sh"#"/bin/busybox", "sleep", "1000"#' config.json
+run() { "$cor" --set hypervisor=kvm --log "/job/out/$1.log" run --detach "$1" </dev/null >/dev/null 2>&1; }
+pid() { "$cor" state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
+status() { "$cor" state "$1" | sed -n 's/.*"status": *"\(.*\)".*/\1/p'; }
+stopped() { until [ "$(status $1)" = stopped ]; do :; done; }
+"""
+
+
+def ours(t, script, timeout=100):
+    """Runs a shell script there that starts containers with run NAME; what it prints."""
+    return kvmhost.job(t, kvmhost.of(t), ["sh", "-c", SCRIPT + script], files=["/bin/busybox"], timeout=timeout,
+                       env={"cor": t.opts.runtime}, check=0)
+
+
+@case(timeout=150, only=("cor",), quick=True)
+def test_vmm_processes(t):
+    """cor-vmm and cor-fsd: jailed, children of the monitor, in the container's cgroup; gone with the container."""
+    res = ours(t, r"""
+        run c
+        for p in $(pgrep -x cor-vmm) $(pgrep -x cor-fsd); do
+            echo "$(cat /proc/$p/comm) $(sed -n 's/^\(Uid\|CapEff\|NoNewPrivs\|Seccomp\):[^0-9]*\([0-9a-f]*\).*/\2/p' /proc/$p/status | tr '\n' ' ')"
+            [ "$(ps -o ppid= -p $p)" -eq "$(pid c)" ] && echo child
+            cat /proc/$p/cgroup
+        done
+        "$cor" exec c /bin/busybox echo executed
+        "$cor" kill c KILL; stopped c; "$cor" delete c; pgrep cor- || echo none
+    """)
+    t.eq(res.out.splitlines(), ["cor-vmm 65534 0000000000000000 1 2 ", "child", "0::/cor/c",
+                                "cor-fsd 0 000000008800001b 1 2 ", "child", "0::/cor/c", "executed", "none"])
+
+
+@case(timeout=200, only=("cor",))
+def test_vmm_ends(t):
+    """The end of one process is the end of all: the file server, the VMM, the monitor."""
+    with t.step("cor-fsd"):
+        res = ours(t, 'run a; kill -9 $(pgrep -x cor-fsd); stopped a; "$cor" delete a; pgrep cor- || echo none')
+        t.eq(res.out, "none\n")
+        t.has((res.files / "a.log").read_text(), "the file server is gone")
+    with t.step("cor-vmm"):
+        res = ours(t, 'run b; kill -9 $(pgrep -x cor-vmm); stopped b; "$cor" delete b; pgrep cor- || echo none')
+        t.eq(res.out, "none\n")
+        t.has((res.files / "b.log").read_text(), "cor-vmm was killed by signal 9")
+    with t.step("cor-monitor"):
+        res = ours(t, 'run c; kill -9 $(pid c); while pgrep cor-; do :; done >/dev/null; status c; "$cor" delete c')
+        t.eq(res.out, "stopped\n")
+
+
+@case(timeout=7200, only=("cor",))
+def test_whole_suite(t):
+    """All of lane vm on one hypervisor."""
+    which = os.environ.get("COR_TEST_HYPERVISOR")
+    if not which:
+        t.skip("COR_TEST_HYPERVISOR is not set: kvm or qemu runs all of lane vm on it, which takes an hour in an emulated host")
+    vm_tests(t, "vm/", settings={"kvm": OURS, "qemu": QEMU}[which] + CLONES, timeout=7000)
