@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """test-docs.py - do the manual pages and the completion say what the programs take? (TAP)
 
-    test-docs.py COR COR-IMAGE SETTINGS-SOURCE GENERATED-DIR
+    test-docs.py COR COR-IMAGE COR-VMM SETTINGS-SOURCE GENERATED-DIR
 
 The truth is asked from the programs (--help) and from the settings table's source, not from the
 generator that wrote the documents.
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 
-COR, IMAGE, SETTINGS, DOCS = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+COR, IMAGE, VMM, SETTINGS, DOCS = *sys.argv[1:4], *map(pathlib.Path, sys.argv[4:6])
 count = 0
 
 
@@ -81,6 +81,19 @@ def check_image():
     report(len(names) > 5 and not lost, "cor-image.1 names every option", "\n".join(lost))
 
 
+def check_vmm():
+    """Options and verbs, each with its own paragraph; the completion names the same and no other."""
+    text, bash = page("cor-vmm.1"), page("cor-vmm")
+    names = options_of(VMM, "--help")
+    verbs = re.search(r" ctl SOCKET (\S+( SIZE)?\S+)", run(VMM, "--help").stdout).group(1).replace(" SIZE", "").split("|")
+    lost = [n for n in names if f"\\fB--{n}\\fR" not in text]
+    lost += [v for v in verbs if not re.search(rf'^\.B[RI]? .*\b{v}\b', text.split(".SH VERBS")[1].split(".SH ")[0], re.M)]
+    report(len(names) > 15 and len(verbs) > 5 and not lost, "cor-vmm.1 names every option and verb", " ".join(lost or verbs))
+    known = [re.findall(r"--([\w-]+)", re.search(r"options='([^']*)'", bash).group(1)),
+             re.search(r"verbs='(.*)'", bash).group(1).split()]
+    report(known == [names, verbs], "the completion of cor-vmm names every option and verb", f"{known}\n{[names, verbs]}")
+
+
 def check_layout(name):
     if not shutil.which("man") or not shutil.which("groff"):
         return skip(f"{name} is clean for man --warnings", "man-db or groff is not installed")
@@ -97,7 +110,7 @@ _filedir() { COMPREPLY=("file$1"); }
 compopt() { :; }
 cor() { [[ "$*" == *"list --quiet"* ]] && echo "one two${3:+ three}"; }
 source "$1"; shift
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cor
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "_${1/-/_}"
 echo "${COMPREPLY[@]}"
 """
 
@@ -117,10 +130,17 @@ def check_completion():
         (["cor", "run", "--pid-file", ""], "file"),
         (["cor", "create", "o"], ""),
         (["cor", "help", "fea"], "features"),
+        (["cor-vmm", "r"], "run"),
+        (["cor-vmm", "run", "--memory-"], "--memory-file"),
+        (["cor-vmm", "run", "--console", "p"], "pty"),
+        (["cor-vmm", "run", "--disk", ""], "file"),
+        (["cor-vmm", "run", "--cpus", ""], ""),
+        (["cor-vmm", "ctl", ""], "file"),
+        (["cor-vmm", "ctl", "socket", "re"], "resume"),
     ]
     wrong = []
     for words, want in cases:
-        res = run("bash", "-c", STUBS, "bash", str(DOCS / "cor"), *words)
+        res = run("bash", "-c", STUBS, "bash", str(DOCS / words[0]), *words)
         if res.stdout.strip() != want:
             wrong.append(f"{words}: {res.stdout.strip()!r}, expected {want!r}")
     report(not wrong, "the completion completes", "\n".join(wrong))
@@ -129,7 +149,8 @@ def check_completion():
 check_cor()
 check_settings()
 check_image()
-for doc in ("cor.1", "cor.conf.5", "cor-image.1"):
+check_vmm()
+for doc in ("cor.1", "cor.conf.5", "cor-image.1", "cor-vmm.1"):
     check_layout(doc)
 check_completion()
 print(f"1..{count}")

@@ -75,13 +75,14 @@ static int call(const char *path, struct call *c, struct vmmctl_answer *ret, str
 	return ret->result < 0 ? err_set(e, ret->result, "%s", ret->text) : 0;
 }
 
+/* One JSON object: numbers are bytes. */
 static void print(const struct vmmctl_answer *a)
 {
 	static const char *const states[] = { "running", "paused", "ended" };
 
-	(void)printf("state=%s vcpus=%u memory=%lluM balloon=%lluM\n",
-		     a->state < ARRAY_LEN(states) ? states[a->state] : "?", a->vcpus,
-		     (unsigned long long)(a->memory >> 20), (unsigned long long)(a->balloon >> 20));
+	(void)printf("{\"state\":\"%s\",\"vcpus\":%u,\"memory\":%llu,\"balloon\":%llu}\n",
+		     a->state < ARRAY_LEN(states) ? states[a->state] : "unknown", a->vcpus,
+		     (unsigned long long)a->memory, (unsigned long long)a->balloon);
 }
 
 int vmctl_main(int argc, char **argv)

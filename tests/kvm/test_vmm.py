@@ -1,5 +1,6 @@
 """cor-vmm: a stock kernel under it, and its devices."""
 
+import json
 import re
 import shutil
 
@@ -99,7 +100,7 @@ def test_clone(t):
         until grep -qs 'tick 3' out/console.first; do kill -0 $!; sleep 0.05; done
         ./cor-vmm ctl control save state || echo "refused $?"
         ./cor-vmm ctl control balloon 120M
-        until ./cor-vmm ctl control info | grep -q balloon=8M; do kill -0 $!; sleep 0.05; done
+        until ./cor-vmm ctl control info | grep -q '"balloon":8388608'; do kill -0 $!; sleep 0.05; done
         ./cor-vmm ctl control pause
         ./cor-vmm ctl control save state copy
         ./cor-vmm ctl control stop
@@ -124,8 +125,9 @@ def test_clone(t):
         truncate -s 128K disk.none
         clone state memory none || echo "refused $?"
     """, timeout=200)
-    t.eq(res.out.splitlines()[:5], ["refused 2", "state=running vcpus=2 memory=128M balloon=8M",
-                                    "state=paused vcpus=2 memory=128M balloon=8M", "clone1 ended 0", "clone2 ended 0"])
+    infos = [json.loads(line) for line in res.out.splitlines()[1:3]]
+    t.eq(infos, [{"state": s, "vcpus": 2, "memory": 128 << 20, "balloon": 8 << 20} for s in ("running", "paused")])
+    t.eq(res.out.splitlines()[3:5], ["clone1 ended 0", "clone2 ended 0"])
     t.eq(res.out.splitlines()[6:], ["unchanged", *["refused 2"] * 4])
     t.has(res.err, "save: pause the machine first", "the snapshot is cut off",
           "memory file: 67108864 bytes, the machine has 134217728", "of another machine or build: 2 vCPUs",
