@@ -22,9 +22,17 @@
 static const struct {
 	const char *tool, *package;
 } tool_packages[] = {
-	{ "xz", "xz-utils" }, { "zstd", "zstd" },     { "lz4", "lz4" },     { "bzip2", "bzip2" },
-	{ "gzip", "gzip" },   { "dpkg-deb", "dpkg" }, { "apt-get", "apt" }, { "apt-cache", "apt" },
-	{ "ld", "binutils" }, { "tar", "tar" },
+	{ "xz", "xz-utils" },
+	{ "zstd", "zstd" },
+	{ "lz4", "lz4" },
+	{ "bzip2", "bzip2" },
+	{ "gzip", "gzip" },
+	{ "dpkg-deb", "dpkg" },
+	{ "apt-get", "apt" },
+	{ "apt-cache", "apt" },
+	{ "ld", "binutils" },
+	{ "tar", "tar" },
+	{ "mkfs.erofs", "erofs-utils" },
 };
 
 static const char *package_of(const char *tool)
@@ -51,6 +59,8 @@ static _Noreturn void child_exec(const struct child *c, int out_fd, int err_fd, 
 		r = setrlimit(RLIMIT_FSIZE, &lim) < 0 ? errno : 0;
 	}
 	if (!r && setenv("LC_ALL", "C", 1) < 0)
+		r = errno;
+	if (!r && c->env && setenv(c->env, c->env_value, 1) < 0)
 		r = errno;
 	for (size_t i = 0; !r && c->unset && c->unset[i]; i++)
 		r = unsetenv(c->unset[i]) < 0 ? errno : 0;

@@ -20,7 +20,8 @@ struct child {
 	void *arg;
 	int log_fd; /* what it says on stderr goes to the end of this file, open for reading too; 0 = nowhere
 		     */
-	const char *const *unset; /* names taken out of its environment; NULL-terminated; or NULL */
+	const char *env, *env_value; /* one variable set in its environment; NULL = none */
+	const char *const *unset;    /* names taken out of its environment; NULL-terminated; or NULL */
 };
 
 /* Runs it to its end with LC_ALL=C. 0 only if it exited with 0; else the error holds the tool's own

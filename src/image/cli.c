@@ -1,7 +1,5 @@
 /* cli.c - the command line of cor-image: commands, options, what is printed. Called by cmd/cor-image.c.
  * Exit codes: 0, 1 = wrong usage, 2 = the operation failed. */
-#include "image/image.h"
-
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -10,20 +8,11 @@
 
 #include "base/mark.h"
 #include "base/num.h"
-#include "image/kbuild.h"
-#include "image/os.h"
+#include "image/clipriv.h"
 
 #define JOBS_MAX 512
 
 enum { EXIT_USAGE = 1, EXIT_FAILED = 2 };
-
-struct args {
-	struct strv bundles;
-	struct os_opts os;
-	struct kbuild_opts kernel;
-	bool json, quiet;
-	const char *dir; /* of verify and ls */
-};
 
 static void args_fini(struct args *a)
 {
@@ -34,7 +23,7 @@ static void args_fini(struct args *a)
 struct command {
 	const char *name;
 	int (*fn)(const struct args *a, const struct image_env *env, struct err *e);
-	bool takes_dir;   /* one argument is allowed */
+	const char *arg;  /* the one argument it takes, or NULL */
 	const char *help; /* one line */
 };
 
@@ -53,6 +42,13 @@ enum opt_id {
 	OPT_CONFIG,
 	OPT_JOBS,
 	OPT_CONFIG_ONLY,
+	OPT_STORE,
+	OPT_NAME,
+	OPT_REF,
+	OPT_TYPE,
+	OPT_DEVICES,
+	OPT_MAX_ENTRIES,
+	OPT_MAX_SIZE,
 };
 
 static const struct option options[] = {
@@ -70,6 +66,13 @@ static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "jobs", required_argument, NULL, OPT_JOBS },
 	{ "config-only", no_argument, NULL, OPT_CONFIG_ONLY },
+	{ "store", required_argument, NULL, OPT_STORE },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "ref", required_argument, NULL, OPT_REF },
+	{ "type", required_argument, NULL, OPT_TYPE },
+	{ "devices", required_argument, NULL, OPT_DEVICES },
+	{ "max-entries", required_argument, NULL, OPT_MAX_ENTRIES },
+	{ "max-size", required_argument, NULL, OPT_MAX_SIZE },
 	{ "json", no_argument, NULL, 'j' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
@@ -105,6 +108,19 @@ static const char help_options[] =
 	"                          $XDG_CACHE_HOME/cor, /var/cache/cor for root, ~/.cache/cor)\n"
 	"  --force                 build even if nothing changed\n"
 	"\n"
+	"Options of import:\n"
+	"  --name NAME             what the image is called (default: what the archive says,\n"
+	"                          else the file's name)\n"
+	"  --ref NAME              which image, if the archive holds several\n"
+	"  --type TYPE             auto (default), oci, docker, tar or dir\n"
+	"  --devices POLICY        devices in a layer: usual (default: null, zero, tty and the\n"
+	"                          like are taken, others an error), keep, drop, refuse\n"
+	"  --max-entries N         files a layer may have (default 2000000)\n"
+	"  --max-size SIZE         bytes a layer may have unpacked (default 64G)\n"
+	"\n"
+	"Options of import, ls, rm, gc, verify and inspect:\n"
+	"  --store DIR             where images are kept (default " STORE_DEFAULT ")\n"
+	"\n"
 	"Options of all commands:\n"
 	"  --json                  the result as one JSON object on stdout\n"
 	"  -q, --quiet             no progress lines\n"
@@ -119,10 +135,16 @@ static int cmd_verify(const struct args *a, const struct image_env *env, struct 
 static int cmd_ls(const struct args *a, const struct image_env *env, struct err *e);
 
 static const struct command commands[] = {
-	{ "os", cmd_os, false, "make the kernel and initrd that a container's VM boots from" },
-	{ "kernel", cmd_kernel, false, "build a kernel for them from Debian's source (some minutes)" },
-	{ "ls", cmd_ls, true, "show what a mini-OS consists of" },
-	{ "verify", cmd_verify, true, "read a mini-OS again and compare it with its manifest" },
+	{ "os", cmd_os, NULL, "make the kernel and initrd that a container's VM boots from" },
+	{ "kernel", cmd_kernel, NULL, "build a kernel for them from Debian's source (some minutes)" },
+	{ "import", cmd_import, "SOURCE",
+	  "bring a container image into the store: OCI layout, archive, directory" },
+	{ "ls", cmd_ls, "[DIR]", "show the images, or what the mini-OS in DIR (with a /) consists of" },
+	{ "inspect", cmd_inspect, "IMAGE", "show an image's configuration and layers as JSON" },
+	{ "rm", cmd_rm, "IMAGE", "remove a name or an image; gc frees its space" },
+	{ "gc", cmd_gc, NULL, "remove layers that no image has, and what crashes left" },
+	{ "verify", cmd_verify, "[WHAT]",
+	  "read images, one image or the mini-OS in a directory (with a /) again" },
 };
 
 static void print_help(const struct image_env *env)
@@ -130,10 +152,12 @@ static void print_help(const struct image_env *env)
 	scoped_str profiles = { 0 };
 
 	printf("Usage: cor-image COMMAND [OPTION ...]\n\n"
-	       "Makes and inspects the mini-OS: a Linux kernel, stock or built for the purpose, and an "
-	       "initramfs with Cor's agent.\n\nCommands:\n");
+	       "Makes the mini-OS: a Linux kernel, stock or built for the purpose, and an initramfs with "
+	       "Cor's "
+	       "agent.\nKeeps container images, each layer as a file system that virtual machines map.\n\n"
+	       "Commands:\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-6s %-5s %s\n", commands[i].name, commands[i].takes_dir ? "[DIR]" : "",
+		printf("  %-7s %-6s %s\n", commands[i].name, commands[i].arg ? commands[i].arg : "",
 		       commands[i].help);
 	for (const struct kbuild_profile *p = kbuild_profiles; p->name; p++)
 		str_addf(&profiles, "                            %-6s %s\n", p->name, p->what);
@@ -307,12 +331,20 @@ static int cmd_kernel(const struct args *a, const struct image_env *env, struct 
 	return print_kernel(a, &k, changed, since, e);
 }
 
+/* A directory is written as a path; no image's name begins like that. */
+static bool is_dir_arg(const char *arg)
+{
+	return arg && (arg[0] == '/' || arg[0] == '.');
+}
+
 static int cmd_verify(const struct args *a, const struct image_env *env, struct err *e)
 {
-	const char *dir = a->dir ? a->dir : env->osdir;
+	const char *dir = a->arg;
 	scoped_manifest m = { 0 };
 	int r;
 
+	if (!is_dir_arg(dir))
+		return cmd_images_verify(a, env, e);
 	r = os_verify(dir, &m, e);
 	if (r < 0)
 		return r == -ENOENT ? err_wrap(e, "no whole mini-OS in %s ('cor-image os' makes one)", dir)
@@ -325,10 +357,12 @@ static int cmd_verify(const struct args *a, const struct image_env *env, struct 
 
 static int cmd_ls(const struct args *a, const struct image_env *env, struct err *e)
 {
-	const char *dir = a->dir ? a->dir : env->osdir;
+	const char *dir = a->arg;
 	scoped_manifest m = { 0 };
 	int r;
 
+	if (!is_dir_arg(dir))
+		return cmd_images(a, env, e);
 	r = manifest_read(dir, &m, e);
 	if (r < 0)
 		return r == -ENOENT ? err_wrap(e, "no mini-OS in %s ('cor-image os' makes one)", dir) : r;
@@ -366,6 +400,13 @@ static bool take_value(int opt, struct args *a)
 		{ OPT_PROFILE, &a->kernel.profile },
 		{ OPT_SOURCE, &a->kernel.source },
 		{ OPT_CONFIG, &a->kernel.config },
+		{ OPT_STORE, &a->store },
+		{ OPT_NAME, &a->import.name },
+		{ OPT_REF, &a->import.ref },
+		{ OPT_TYPE, &a->type },
+		{ OPT_DEVICES, &a->devices },
+		{ OPT_MAX_ENTRIES, &a->max_entries },
+		{ OPT_MAX_SIZE, &a->max_size },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
@@ -444,6 +485,7 @@ int image_cli(int argc, char **argv, const struct image_env *env)
 {
 	const struct command *c;
 	scoped_args a = { 0 };
+	const char *problem;
 	struct err e = { 0 };
 	int r;
 
@@ -455,9 +497,12 @@ int image_cli(int argc, char **argv, const struct image_env *env)
 	c = find_command(argv[optind]);
 	if (!c)
 		return usage("unknown command: ", argv[optind]);
-	if (argc - optind > 2 || (argc - optind == 2 && !c->takes_dir))
+	if (argc - optind > 2 || (argc - optind == 2 && !c->arg))
 		return usage("too many arguments: ", argv[argc - 1]);
-	a.dir = optind + 1 < argc ? argv[optind + 1] : NULL;
+	a.arg = optind + 1 < argc ? argv[optind + 1] : NULL;
+	problem = cli_import_opts(&a);
+	if (problem)
+		return usage(problem, "");
 	if (!a.os.kernel.vmlinuz != !a.os.kernel.modules)
 		return usage("--vmlinuz and --modules belong together", "");
 	if (!!a.os.kernel.vmlinuz + !!a.os.kernel.package + !!a.os.kernel.name > 1)

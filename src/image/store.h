@@ -1,0 +1,126 @@
+/* store.h - the image store: container images as one EROFS file per layer.
+ *
+ *     ROOT/lock             flock(2): held shared by readers for a moment, exclusively by changes
+ *     ROOT/names            "ID NAME" per line: what names stand for
+ *     ROOT/images/ID        an image's configuration, the very bytes; ID is their sha256
+ *     ROOT/layers/D.erofs   a layer; D is the sha256 of its uncompressed tar archive (OCI's diff_id)
+ *     ROOT/layers/D.sum     "SHA256 SIZE ENTRIES" of that file
+ *     ROOT/staging/XXXXXX/  what an import works on; flocked while it lives
+ *
+ * The configuration says which layers an image has: there is no second list that could differ. Files are
+ * written in staging, made durable and moved; a crash leaves staging directories and layers that no image
+ * has, and store_gc() removes both. A layer's file never changes, so a VM may keep it mapped while names come
+ * and go.
+ *
+ * A layer's file: EROFS, not compressed, data in whole 4 KiB blocks, its size a multiple of 2 MiB: what a
+ * DAX device needs. UUID = the first half of D. Whiteouts and hidden directories are as overlayfs reads them.
+ *
+ * The first part is for whoever runs images; the second for cor-image alone. Trusts ROOT (root's, 0700). */
+#ifndef IMAGE_STORE_H
+#define IMAGE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/sha256.h"
+#include "base/str.h"
+
+#define STORE_DEFAULT    "/var/lib/cor/images"
+#define STORE_ALIGN      (2u << 20) /* of a layer's size */
+#define STORE_CONFIG_MAX (4u << 20)
+#define STORE_LAYERS_MAX 127u /* what overlayfs and the number of devices allow */
+#define STORE_NAME_MAX   255u
+
+struct store {
+	char *path; /* owned */
+	int fd;     /* of the directory; -1 = none */
+};
+
+void store_fini(struct store *s);
+#define scoped_store __attribute__((cleanup(store_fini))) struct store
+
+struct store_image {
+	char id[SHA256_HEX];
+	char *config; /* owned: the OCI image configuration, NUL-terminated */
+	size_t config_len;
+	struct strv layers; /* diff_ids as hex, lowest first */
+};
+
+void store_image_fini(struct store_image *i);
+#define scoped_store_image __attribute__((cleanup(store_image_fini))) struct store_image
+
+/* Opens a store; makes it if `create` and it is missing. -ENOENT with a hint without. */
+int must_check store_open(struct store *s, const char *path, bool create, struct err *e);
+/* An fd whose lock lasts until it is closed. Waits. While it is held shared nothing is removed: hold it from
+ * store_find() until every layer is open, no longer. */
+int must_check store_lock(const struct store *s, bool exclusive, struct err *e);
+/* What a user calls an image: its name, its id ("sha256:" before it is allowed), or 6 or more first digits of
+ * the id that fit no other. -ENOENT, -EEXIST (fits several). */
+int must_check store_find(const struct store *s, const char *what, char ret_id[SHA256_HEX], struct err *e);
+/* Reads an image by its id and checks that the configuration is what the id says. Zero-initialise *ret. */
+int must_check store_read(const struct store *s, const char *id, struct store_image *ret, struct err *e);
+/* Opens a layer's EROFS file for reading; *ret_size is a multiple of STORE_ALIGN. The fd stays good when the
+ * layer is removed from the store. */
+int must_check store_open_layer(const struct store *s, const char *layer, int *ret_fd, uint64_t *ret_size,
+				struct err *e);
+
+/* What ROOT/layers/D.sum says. */
+struct store_sum {
+	char sha256[SHA256_HEX];
+	uint64_t size, entries;
+};
+
+int must_check store_read_sum(const struct store *s, const char *layer, struct store_sum *ret, struct err *e);
+
+/* ---- cor-image alone ---- */
+
+/* One name, or an image that has none (name = ""). */
+struct store_row {
+	char id[SHA256_HEX];
+	char name[STORE_NAME_MAX + 1];
+};
+
+/* All names in order, then images without one; *ret is freed by the caller. */
+int must_check store_list(const struct store *s, struct store_row **ret, size_t *ret_n, struct err *e);
+
+/* Letters, digits and . _ - / : @, beginning with a letter or digit, and not all hex digits like an id. */
+bool store_name_ok(const char *name);
+/* diff_ids of an image configuration (config.json of an image, rootfs.diff_ids), checked. `doc` names it. */
+int must_check store_config_layers(const char *config, size_t n, const char *doc, struct strv *ret,
+				   struct err *e);
+
+struct store_staging {
+	char name[16]; /* below ROOT/staging */
+	int fd, lock;  /* the directory; it again, flocked */
+	const struct store *store;
+};
+
+/* A fresh directory for one import; removes those of imports that died. */
+int must_check store_stage(const struct store *s, struct store_staging *ret, struct err *e);
+void store_staging_fini(struct store_staging *g); /* removes it */
+#define scoped_staging __attribute__((cleanup(store_staging_fini))) struct store_staging
+
+/* Takes a layer that the store has by link into staging, so that no gc can take it away: 1, or 0 = not there.
+ */
+int must_check store_stage_known(const struct store_staging *g, const char *layer, struct err *e);
+/* Puts the layers and the configuration that are in staging ("D.erofs", "D.sum") into the store and lets the
+ * name stand for it. Durable on return; the name is the last. */
+int must_check store_commit(const struct store_staging *g, const struct store_image *image, const char *name,
+			    struct err *e);
+
+/* Removes a name; its image goes when no other name has it. `what` as for store_find(): an id removes the
+ * image and all its names. Layers stay until store_gc(). */
+int must_check store_remove(const struct store *s, const char *what, struct err *e);
+
+struct store_gc {
+	uint64_t layers, staging, bytes;
+};
+
+/* Removes layers that no image has, half files and staging directories of imports that died. */
+int must_check store_gc(const struct store *s, struct store_gc *ret, struct err *e);
+
+/* Reads an image's layers again and compares them with their sums. */
+int must_check store_verify(const struct store *s, const struct store_image *i, struct err *e);
+
+#endif
