@@ -19,7 +19,8 @@ struct kernel_dirent {
 	char name[];
 };
 
-#define BATCH 4096
+#define BATCH     4096
+#define ENTRY_MAX 280u /* of getdents64(2): the longest name */
 
 int do_opendir(struct call *c)
 {
@@ -104,19 +105,34 @@ static bool put_direntplus(struct call *c, struct inode *dir, const struct kerne
 	return true;
 }
 
-/* Serves one batch of entries from where the directory stands; false at the end, or if the reply is full. */
+/* How many bytes of getdents64(2) the rest of a reply surely takes. Of its entries each has 24 bytes or more,
+ * and gets at most 8 longer, or 136 with what a look-up says. */
+static size_t batch_size(size_t room, bool plus)
+{
+	size_t n = plus ? room * 24 / (24 + 136) : room * 24 / (24 + 8);
+
+	return n < BATCH ? n : BATCH;
+}
+
+/* Serves one batch of entries from where the directory stands; 0 at the end, or if the reply is full, 1 if
+ * there may be more. What was read is to fit: going back means another place in a directory whose offsets
+ * count entries (tmpfs), once some of them were removed meanwhile, as by rm -r. */
 static int put_batch(struct call *c, struct handle *h, bool plus, size_t limit)
 {
 	_Alignas(struct kernel_dirent) char batch[BATCH];
-	long n = syscall(SYS_getdents64, h->fd, batch, sizeof batch);
+	size_t size = batch_size(limit - c->len, plus);
+	long n;
 
+	if (size < ENTRY_MAX && c->len > 0)
+		return 0;
+	n = syscall(SYS_getdents64, h->fd, batch, size < ENTRY_MAX ? ENTRY_MAX : size);
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
 	for (long at = 0; at < n;) {
 		const struct kernel_dirent *d = (const void *)(batch + at);
 
 		if (!(plus ? put_direntplus(c, h->inode, d, limit) : put_dirent(c, d, limit))) {
-			/* the next batch begins where this reply ends */
+			/* A reply shorter than any kernel asks for: the next batch begins where it ends. */
 			if (lseek(h->fd, h->pos, SEEK_SET) < 0)
 				return -errno;
 			return 0;

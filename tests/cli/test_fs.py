@@ -25,13 +25,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 class Mount:
     """A served directory: `dir` is behind, `at` is the mount point."""
 
-    def __init__(self, t, max_fds=None):
+    def __init__(self, t, max_fds=None, tmpfs=False):
         exe = pathlib.Path(t.rt.path).parent.parent.parent / "tests/fusehost"
         if not os.path.exists("/dev/fuse"):
             t.skip("no /dev/fuse: the host's kernel has no FUSE")
         self.dir, self.at, self.log = t.dir / "behind", t.dir / "mnt", t.dir / "fusehost.log"
         self.dir.mkdir()
         self.at.mkdir()
+        if tmpfs:
+            t.run(["mount", "-t", "tmpfs", "tmpfs", self.dir], check=0)
+            t.cleanup(lambda: subprocess.run(["umount", "-l", str(self.dir)], check=False))
         with open(self.log, "wb") as log:
             self.child = t.spawn([exe, self.dir, self.at] + ([max_fds] if max_fds else []), stdout=log, stderr=log)
         t.cleanup(self.end)
@@ -119,6 +122,18 @@ def make_things(d):
     say(os.removexattr, d / "file", "user.a")
     os.umask(0o022)
     return [s if not isinstance(s, int) or s is None else "fd" for s in said]
+
+
+@case(only=COR, quick=True)
+def test_removed_while_listed(t):
+    """As rm -r does it, on a file system whose directory offsets count entries (tmpfs before Linux 6.6): none is left out."""
+    m = Mount(t, tmpfs=True)
+    for i in range(1000):
+        write(m.at / f"a file with a long name {i}")
+    with os.scandir(m.at) as entries:
+        for e in entries:
+            os.unlink(e)
+    t.eq(os.listdir(m.dir), [])
 
 
 @case(only=COR, quick=True)
