@@ -80,7 +80,7 @@ class Build:
             path.write_text(f"qemu.path = {self.helper('fake-qemu')}\nqemu.params = --fake-agent {agent}\n"
                             f"qemu.accel = tcg\ntemplate = off\nvm.kernel = {kernel}\nvm.initrd = {kernel}\n")
             return ["--settings", str(path)], None
-        return [], mini_os(self)
+        return [], mini_os(self) or (usual_template(self) if os.environ.get("COR_TEST_TEMPLATE") == "on" else None)
 
     def helper(self, name):
         """Compiles tests/lib/NAME.c beside the build, statically."""
@@ -106,6 +106,14 @@ def mini_os(build, kernel=KERNEL):
     built = json.loads(out)
     return cor_image(build, "os", "--out", str(build.osdir), "--vmlinuz", built["vmlinuz"], "--modules",
                      built["modules"])[1]
+
+
+@functools.lru_cache(maxsize=None)
+def usual_template(build):
+    """The template that nearly every test clones, before any test could have to wait for its maker. None or a text."""
+    cmd = [str(build.cor), "template", "make"]
+    res = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return None if res.returncode == 0 else f"$ {' '.join(cmd)}\n" + res.stdout.decode("utf-8", "replace")
 
 
 def base_dir(opts):
