@@ -611,6 +611,10 @@ int tar_next(struct tar *t, struct tar_entry *ret, struct err *e)
 	/* only files have data; of links some writers give the target's size */
 	if (b[AT_TYPE] == '\0' || b[AT_TYPE] == '0' || b[AT_TYPE] == '7' || b[AT_TYPE] == 'S')
 		t->left = x.has_size ? x.size : size;
+	if (r == 0 && t->left > INT64_MAX) { /* no offset may wrap when it is skipped */
+		t->left = 0;
+		return bad(t, e, "an entry's size is beyond every file's");
+	}
 	t->pad = -t->left % TAR_BLOCK;
 	if (r == 0)
 		r = fill(t, b, &x, ret, e);

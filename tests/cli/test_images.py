@@ -383,6 +383,8 @@ def plain_attacks():
         ("sparse bomb", sparse_bomb(), (), ("'bomb'", "--max-size")),
         ("huge size", header(b"huge", b"\x80" + b"\x7f" + bytes(10)) + END, (), ("damaged",)),
         ("eight exabytes", header(b"huge", b"\x80\0\0\0\x7f" + b"\xff" * 7) + END, (), ("'huge'", "--max-size")),
+        ("a size that wraps", header(b"p", 29, b"x") + pad(b"29 size=18446744073709551104\n") + header(b"huge") + END, (),
+         ("beyond every file",)),
         ("sparse map out of order", old_sparse((4096, 512), (0, 512)), (), ("sparse map",)),
         ("sparse map beyond its file", old_sparse((1 << 40, 512)), (), ("sparse map",)),
         ("dir and file", tar(entry("d/f", b"x"), entry("d", b"x")), (), ("'d'", "twice")),
@@ -442,6 +444,17 @@ def test_hostile(t):
             t.eq(store.empty(), [])
             t.true(not outside.exists() and not os.path.exists("/tmp/cor-evil") and not os.path.exists("/etc/cor-evil"),
                    "a file outside")
+
+
+@case(timeout=60, only=COR)
+def test_hostile_outside(t):
+    """The same when the archive is only looked through for a manifest."""
+    store = Store(t)
+    for what, data, argv, _ in plain_attacks():
+        with t.step(what):
+            (t.dir / "evil.tar").write_bytes(data)
+            store("import", t.dir / "evil.tar", *argv, check=2)
+            t.eq(store.empty(), [])
 
 
 @case(timeout=120, only=COR)
