@@ -17,8 +17,8 @@ struct vmm_cfg {
 	int kvm_fd;      /* -1: open /dev/kvm */
 	uint64_t memory; /* bytes, whole pages of 1 MiB */
 	bool huge_pages; /* 2 MiB pages of the host's pool */
-	/* The memory's file; -1: a fresh memfd. Written through, or a template's, of which `clone` maps the
-	 * pages copy-on-write. */
+	/* The memory's file; -1: memory of this process alone, or a fresh memfd where a share's back end must
+	 * see it. Written through, or a template's, of which `clone` maps the pages copy-on-write. */
 	int memory_fd;
 	bool clone;
 	int state_fd; /* a snapshot to go on from instead of booting; -1 = none */

@@ -73,7 +73,7 @@ static int build_balloon(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 {
 	struct balloon_cfg b = { .ram_end = ram_end(m),
 				 .ram_pages = (uint32_t)(m->ram_size / PAGE),
-				 .shared = !m->ram_private };
+				 .shared = m->ram_fd >= 0 && !m->ram_private };
 	int r;
 
 	if (!cfg->balloon)

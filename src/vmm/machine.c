@@ -64,11 +64,34 @@ static int file_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	return 0;
 }
 
+/* Memory that nobody else must see needs no file. It begins where a huge page does, so that the guest's
+ * addresses and ours are congruent: then one page table entry and one fault are enough for 2 MiB. */
+static int anonymous_ram(struct machine *m, struct err *e)
+{
+	const uint64_t huge = 2 * LAYOUT_MIB;
+	uint8_t *p = mmap(NULL, m->ram_size + huge, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t before = -(uintptr_t)p & (huge - 1);
+
+	if (p == MAP_FAILED)
+		return err_set(e, -errno, "guest memory of %llu MiB: %m",
+			       (unsigned long long)(m->ram_size / LAYOUT_MIB));
+	m->ram = p + before;
+	if (before)
+		(void)munmap(p, before); /* address space only */
+	(void)munmap(m->ram + m->ram_size, huge - before);
+	(void)madvise(m->ram, m->ram_size, MADV_HUGEPAGE); /* a kernel without them has small ones */
+	return 0;
+}
+
 static int make_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 {
-	int r = cfg->memory_fd >= 0 ? file_ram(m, cfg, e) : new_ram(m, cfg->huge_pages, e);
+	int r;
 	void *p;
 
+	if (cfg->memory_fd < 0 && !cfg->huge_pages && !cfg->n_fs)
+		return anonymous_ram(m, e);
+	r = cfg->memory_fd >= 0 ? file_ram(m, cfg, e) : new_ram(m, cfg->huge_pages, e);
 	if (r < 0)
 		return r;
 	m->ram_private = cfg->clone;
@@ -126,6 +149,7 @@ static int boot(struct machine *m, const struct vmm_cfg *cfg, struct err *e)
 {
 	struct boot_cfg b = { .mem = &m->mem,
 			      .ram = m->ram_size,
+			      .map_kernel = m->ram_fd < 0,
 			      .kernel_fd = cfg->kernel_fd,
 			      .initrd_fd = cfg->initrd_fd,
 			      .cmdline = cfg->cmdline,

@@ -44,7 +44,7 @@ struct vcpu {
 struct machine {
 	struct hv *hv; /* owned */
 	struct gmem mem;
-	int ram_fd;       /* the memory's file; -1 = none */
+	int ram_fd;       /* the memory's file; -1 = anonymous memory */
 	bool ram_private; /* a clone's: pages it wrote are its own, the others the file's */
 	uint8_t *ram;     /* all of it; the part above the hole follows the part below */
 	uint64_t ram_size;

@@ -115,15 +115,34 @@ static int copy_run(const struct machine *m, int fd, off_t from, off_t to, struc
 	return 0;
 }
 
-int snap_save_memory(struct machine *m, int fd, struct err *e)
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, GMEM_PAGE - 1) == 0;
+}
+
+/* Anonymous memory: every page that holds something. One that was never touched reads as the kernel's page
+ * of zeros, and takes no memory for that. */
+static int save_anonymous(const struct machine *m, int fd, struct err *e)
+{
+	uint64_t from = 0, at = 0;
+	int r = 0;
+
+	while (r == 0 && at < m->ram_size) {
+		for (from = at; from < m->ram_size && is_zero(m->ram + from);)
+			from += GMEM_PAGE;
+		for (at = from; at < m->ram_size && !is_zero(m->ram + at);)
+			at += GMEM_PAGE;
+		r = copy_run(m, fd, (off_t)from, (off_t)at, e);
+	}
+	return r;
+}
+
+/* A file knows which of its pages are there; reading the others would make them. */
+static int save_file(const struct machine *m, int fd, struct err *e)
 {
 	off_t size = (off_t)m->ram_size, data = 0, hole;
 	int r = 0;
 
-	if (m->ram_private)
-		return err_set(e, -ENOTSUP, "a clone's memory can't be saved: it is partly its template's");
-	if (ftruncate(fd, size) < 0)
-		return err_set(e, -errno, "write the memory: %m");
 	while (r == 0 && data < size) {
 		data = lseek(m->ram_fd, data, SEEK_DATA);
 		if (data < 0)
@@ -135,6 +154,15 @@ int snap_save_memory(struct machine *m, int fd, struct err *e)
 		data = hole;
 	}
 	return r;
+}
+
+int snap_save_memory(struct machine *m, int fd, struct err *e)
+{
+	if (m->ram_private)
+		return err_set(e, -ENOTSUP, "a clone's memory can't be saved: it is partly its template's");
+	if (ftruncate(fd, (off_t)m->ram_size) < 0)
+		return err_set(e, -errno, "write the memory: %m");
+	return m->ram_fd >= 0 ? save_file(m, fd, e) : save_anonymous(m, fd, e);
 }
 
 static int check_head(const struct machine *m, const struct snap_head *h, struct err *e)

@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		fd = io_memfd("kernel", in.p, in.left);
 	}
-	r = elf_load(&mem, fd, &image, &e);
+	r = elf_load(&mem, fd, false, &image, &e); /* mapped, memory would not be calloc()'s any more */
 	if (r == -ENOEXEC)
 		r = bzimage_load(&mem, fd, &image, &e);
 	FUZZ_ASSERT(r <= 0 && (r == 0 || e.msg[0]));

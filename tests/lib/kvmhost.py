@@ -380,7 +380,9 @@ class Emulated(Host):
         super().close()
 
 
-COUNTED_CPU = "max,+svm,+npt,-erms,-fsrm"  # rep movsb would count every byte
+# rep movsb would count every byte. "max" is a K8, in whose north bridge Linux searches an aperture: 33,000 accesses to
+# PCI registers in each guest that no processor of the last ten years causes.
+COUNTED_CPU = "max,+svm,+npt,-erms,-fsrm,family=25,model=1,stepping=1"
 
 
 def count(more, timeout, watch=None, dir=None):

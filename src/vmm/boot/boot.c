@@ -6,6 +6,7 @@
 #include <asm/bootparam.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "vmm/layout.h"
@@ -64,6 +65,35 @@ int boot_pread(int fd, uint64_t off, void *p, uint64_t n, const char *what, stru
 	return 0;
 }
 
+/* n: whole pages. False: this file, or this part of it, can't be mapped. */
+static bool map_pages(int fd, uint64_t off, void *p, uint64_t n)
+{
+	struct stat st;
+
+	/* Pages behind the end of a file would be there, but not to be touched. */
+	if (fstat(fd, &st) < 0 || st.st_size < 0 || off > (uint64_t)st.st_size ||
+	    n > (uint64_t)st.st_size - off)
+		return false;
+	return mmap(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)off) !=
+	       MAP_FAILED;
+}
+
+int boot_place(int fd, uint64_t off, void *p, uint64_t n, bool map, const char *what, struct err *e)
+{
+	uint64_t head = -off & (GMEM_PAGE - 1), body;
+	uint8_t *to = p;
+	int r;
+
+	head = head < n ? head : n;
+	body = (n - head) & PAGE_MASK;
+	if (!map || body == 0 || ((uintptr_t)to + head) % GMEM_PAGE != 0 ||
+	    !map_pages(fd, off + head, to + head, body))
+		return boot_pread(fd, off, p, n, what, e);
+	r = boot_pread(fd, off, to, head, what, e);
+	off += head + body;
+	return r == 0 ? boot_pread(fd, off, to + head + body, n - head - body, what, e) : r;
+}
+
 uint64_t boot_low_ram(uint64_t ram)
 {
 	return ram < LAYOUT_HOLE ? ram : LAYOUT_HOLE;
@@ -84,7 +114,7 @@ unsigned boot_ranges(uint64_t ram, struct boot_range ret[BOOT_RANGES_MAX])
 
 static int load_kernel(struct load *l, struct err *e)
 {
-	int r = elf_load(l->cfg->mem, l->cfg->kernel_fd, &l->image, e);
+	int r = elf_load(l->cfg->mem, l->cfg->kernel_fd, l->cfg->map_kernel, &l->image, e);
 
 	if (r == -ENOEXEC)
 		r = bzimage_load(l->cfg->mem, l->cfg->kernel_fd, &l->image, e);

@@ -3,7 +3,7 @@
  * Three ways in: an ELF kernel with a PVH note (32-bit entry), an ELF kernel without one and a bzImage (both
  * by the 64-bit boot protocol). No firmware, no real mode. Called once, before the first vCPU runs. Kernel
  * and initrd come from the host's administrator or a customer: a wrong file is an error with its name, never
- * a wild write. They are read straight into guest memory. */
+ * a wild write. They are mapped or read straight into guest memory. */
 #ifndef VMM_BOOT_BOOT_H
 #define VMM_BOOT_BOOT_H
 
@@ -15,7 +15,12 @@
 
 struct boot_cfg {
 	const struct gmem *mem;
-	uint64_t ram;  /* bytes; below and above the hole */
+	uint64_t ram; /* bytes; below and above the hole */
+	/* The memory is anonymous: whole pages of the kernel's read-only segments may be mapped over it,
+	 * copy-on-write, instead of read. All VMs then share the page cache's. Whoever may write the file
+	 * changes pages that a guest has not written yet, whoever truncates it ends the VM: it must be as
+	 * trusted as this program. */
+	bool map_kernel;
 	int kernel_fd; /* regular file or memfd, borrowed */
 	int initrd_fd; /* -1 = none */
 	const char *cmdline;
@@ -50,7 +55,7 @@ struct boot_image {
 	uint8_t setup_header[256]; /* of a bzImage; zeros of an ELF kernel */
 };
 /* -ENOEXEC: not such a file; other errors: one that does not hold together, or does not fit. */
-int must_check elf_load(const struct gmem *mem, int fd, struct boot_image *ret, struct err *e);
+int must_check elf_load(const struct gmem *mem, int fd, bool map, struct boot_image *ret, struct err *e);
 int must_check bzimage_load(const struct gmem *mem, int fd, struct boot_image *ret, struct err *e);
 
 unsigned boot_ranges(uint64_t ram, struct boot_range ret[BOOT_RANGES_MAX]);
@@ -60,6 +65,10 @@ uint64_t boot_low_ram(uint64_t ram);
 /* Writes the tables at LAYOUT_ACPI: hardware-reduced ACPI with CPUs, PCI bridge and power off. */
 int must_check acpi_write(const struct gmem *mem, uint32_t n_vcpus, struct err *e);
 
+/* Puts exactly n bytes at `off` of fd to p in guest memory: with `map`, whole pages that lie alike in both
+ * are mapped; the others, or all where the file can't be mapped, are read. */
+int must_check boot_place(int fd, uint64_t off, void *p, uint64_t n, bool map, const char *what,
+			  struct err *e);
 /* Reads exactly n bytes at `off` of fd. */
 int must_check boot_pread(int fd, uint64_t off, void *p, uint64_t n, const char *what, struct err *e);
 

@@ -1,7 +1,7 @@
 /* elf.c - an uncompressed ELF kernel into guest memory.
  *
- * Called by boot.c. Distrusts: the file. Each segment is read from the page cache into guest memory, once;
- * what is zero in it stays the untouched memory it is. */
+ * Called by boot.c. Distrusts: the file. Each segment is mapped, or read from the page cache into guest
+ * memory, once; what is zero in it stays the untouched memory it is. */
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #define NOTES_MAX     65536
 #define XEN_PVH_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
 
-static int load_segment(const struct gmem *mem, int fd, const Elf64_Phdr *p, struct boot_image *ret,
+static int load_segment(const struct gmem *mem, int fd, const Elf64_Phdr *p, bool map, struct boot_image *ret,
 			struct err *e)
 {
 	uint8_t *to;
@@ -31,7 +31,9 @@ static int load_segment(const struct gmem *mem, int fd, const Elf64_Phdr *p, str
 			       (unsigned long long)p->p_paddr, (unsigned long long)p->p_memsz);
 	if (p->p_paddr + p->p_memsz > ret->end)
 		ret->end = p->p_paddr + p->p_memsz;
-	return boot_pread(fd, p->p_offset, to, p->p_filesz, "kernel", e);
+	/* What is written anyway is better read into huge pages than copied page by page on its first write.
+	 */
+	return boot_place(fd, p->p_offset, to, p->p_filesz, map && !(p->p_flags & PF_W), "kernel", e);
 }
 
 /* Looks for Xen's PVH entry in the notes n[0..len). */
@@ -76,7 +78,7 @@ static int take_note(int fd, const Elf64_Phdr *p, struct boot_image *ret, struct
 	return r;
 }
 
-int elf_load(const struct gmem *mem, int fd, struct boot_image *ret, struct err *e)
+int elf_load(const struct gmem *mem, int fd, bool map, struct boot_image *ret, struct err *e)
 {
 	Elf64_Phdr ph[PHDRS_MAX];
 	Elf64_Ehdr h;
@@ -93,7 +95,7 @@ int elf_load(const struct gmem *mem, int fd, struct boot_image *ret, struct err 
 	*ret = (struct boot_image){ .entry = { .long_mode = true, .ip = h.e_entry } };
 	for (unsigned i = 0; i < h.e_phnum && r == 0; i++) {
 		if (ph[i].p_type == PT_LOAD)
-			r = load_segment(mem, fd, &ph[i], ret, e);
+			r = load_segment(mem, fd, &ph[i], map, ret, e);
 		else if (ph[i].p_type == PT_NOTE)
 			r = take_note(fd, &ph[i], ret, e);
 	}

@@ -7,11 +7,11 @@
  * Distrusts: every page number. Never: drops anything but the guest's RAM (a pmem file is not), or grows with
  * what the guest says.
  *
- * What a dropped page reads as: shared memory (a cold VM's memfd) zeros; a clone's private mapping the
- * template's page again. Both are right. The device may leave any content as long as PAGE_POISON is not
- * agreed on, and it is not offered; the guest's kernel takes the page as uninitialised. And nobody learns
- * anything: a template's memory is from before its first container, and every clone could read that page
- * all along. */
+ * What a dropped page reads as: anonymous memory and a shared memfd zeros, but where the kernel's file was
+ * mapped (boot/boot.h) its page; a clone's private mapping the template's page again. All are right. The
+ * device may leave any content as long as PAGE_POISON is not agreed on, and it is not offered; the guest's
+ * kernel takes the page as uninitialised. And nobody learns anything: a template's memory is from before its
+ * first container, and every clone could read that page all along. */
 #include <errno.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>

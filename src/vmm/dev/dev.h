@@ -82,8 +82,8 @@ void net_set_link(struct vdev *d, bool up);
 struct balloon_cfg {
 	uint64_t ram_end;   /* the guest-physical end of RAM; what lies above (pmem) is not the balloon's */
 	uint32_t ram_pages; /* RAM in pages of 4 KiB: the largest target */
-	bool shared; /* RAM is a shared mapping of a memfd: dropped pages are punched out of it. Else (a
-			clone's private mapping) only our copies are dropped */
+	bool shared;        /* RAM is a shared mapping of a file: dropped pages are punched out of it. Else (a
+			       clone's private mapping) only our copies are dropped */
 };
 #define BALLOON_STATS_N 10 /* VIRTIO_BALLOON_S_*: what the values mean */
 struct balloon_stats {

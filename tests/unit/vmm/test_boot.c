@@ -86,20 +86,30 @@ static int load(const void *file, size_t n,
 	return r;
 }
 
+static int elf_read(const struct gmem *to, int fd, struct boot_image *ret, struct err *e)
+{
+	return elf_load(to, fd, false, ret, e);
+}
+
+static int elf_map(const struct gmem *to, int fd, struct boot_image *ret, struct err *e)
+{
+	return elf_load(to, fd, true, ret, e);
+}
+
 static void test_elf(void **state)
 {
 	struct elf_file f = elf();
 	struct boot_image i;
 
 	(void)state;
-	assert_int_equal(load(&f, sizeof f, elf_load, &i), 0);
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
 	assert_false(i.entry.long_mode);
 	assert_int_equal(i.entry.ip, AT + 32);
 	assert_int_equal(i.end, AT + 8192);
 	assert_int_equal(ram[AT + 63], 0x90);
 	assert_int_equal(ram[AT + 64], 0);
 	f.note.head.n_type = 17; /* without the note: by its ELF entry */
-	assert_int_equal(load(&f, sizeof f, elf_load, &i), 0);
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
 	assert_true(i.entry.long_mode);
 	assert_int_equal(i.entry.ip, AT + 16);
 }
@@ -114,7 +124,7 @@ static void test_bad_elf(void **state)
 	do {                                                                                                 \
 		f = elf();                                                                                   \
 		change;                                                                                      \
-		assert_int_equal(load(&f, sizeof f, elf_load, &i), code);                                    \
+		assert_int_equal(load(&f, sizeof f, elf_read, &i), code);                                    \
 	} while (0)
 	BAD(-ENOEXEC, f.h.e_ident[0] = 'x');
 	BAD(-EINVAL, f.h.e_ident[EI_CLASS] = ELFCLASS32);
@@ -134,12 +144,77 @@ static void test_bad_elf(void **state)
 	/* notes that do not hold together are not the one we look for */
 	f = elf();
 	f.note.head.n_namesz = UINT32_MAX;
-	assert_int_equal(load(&f, sizeof f, elf_load, &i), 0);
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
 	assert_true(i.entry.long_mode);
 	f = elf();
 	f.note.head.n_descsz = 64;
-	assert_int_equal(load(&f, sizeof f, elf_load, &i), 0);
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
 	assert_true(i.entry.long_mode);
+}
+
+/* Does the host page at the guest's address `at` belong to a file? */
+static bool is_mapped(uint64_t at)
+{
+	scoped_file maps = fopen("/proc/self/maps", "re");
+	unsigned long first, last, host = (unsigned long)(ram + at);
+	char line[512];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof line, maps))
+		if (sscanf(line, "%lx-%lx", &first, &last) == 2 && first <= host && host < last)
+			return strstr(line, "kernel") != NULL;
+	return false;
+}
+
+#define PAGES 5
+
+/* `off`: of the segment in the file, `at`: in memory. Checks every byte, also around it; says if the third
+ * page of the segment is mapped. */
+static bool placed(uint64_t off, uint64_t at, uint64_t n, bool map, uint32_t flags)
+{
+	static uint8_t file[(PAGES + 3) * GMEM_PAGE];
+	struct elf_file f = elf();
+	struct boot_image i;
+	bool mapped;
+
+	for (size_t k = 0; k < sizeof file; k++)
+		file[k] = (uint8_t)(k % 251 + 1);
+	f.ph[0].p_offset = off;
+	f.ph[0].p_paddr = at;
+	f.ph[0].p_filesz = n;
+	f.ph[0].p_memsz = n + 2 * GMEM_PAGE;
+	f.ph[0].p_flags = flags;
+	memcpy(file, &f, sizeof f);
+	memset(ram + AT - GMEM_PAGE, 0, 16 * GMEM_PAGE);
+	assert_int_equal(load(file, sizeof file, map ? elf_map : elf_read, &i), 0);
+	assert_memory_equal(ram + at, file + off, n);
+	for (uint64_t k = 0; k < GMEM_PAGE; k++)
+		assert_int_equal(ram[at - 1 - k] | ram[at + n + k], 0);
+	mapped = is_mapped(at + 2 * GMEM_PAGE);
+	memset(ram + at, 0, n); /* the guest's own from now on */
+	assert_int_equal(mmap(ram + AT, (PAGES + 2) * GMEM_PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED,
+			 0);
+	return mapped;
+}
+
+static void test_mapped(void **state)
+{
+	struct elf_file f = elf();
+	struct boot_image i;
+
+	(void)state;
+	assert_true(placed(GMEM_PAGE, AT, PAGES * GMEM_PAGE, true, PF_R | PF_X));
+	assert_true(placed(GMEM_PAGE, AT, PAGES * GMEM_PAGE - 7, true,
+			   PF_R | PF_X)); /* a part of a page is read */
+	assert_true(placed(GMEM_PAGE + 100, AT + 100, PAGES * GMEM_PAGE, true, PF_R | PF_X));
+	assert_false(
+		placed(GMEM_PAGE + 1, AT, PAGES * GMEM_PAGE, true, PF_R | PF_X)); /* they don't lie alike */
+	assert_false(placed(GMEM_PAGE, AT, PAGES * GMEM_PAGE, false, PF_R | PF_X));
+	assert_false(placed(GMEM_PAGE, AT, PAGES * GMEM_PAGE, true, PF_R | PF_W)); /* would be copied soon */
+	f.ph[0].p_offset = 0; /* more than the file has: found now, not when the guest gets there */
+	f.ph[0].p_filesz = f.ph[0].p_memsz;
+	assert_int_equal(load(&f, sizeof f, elf_map, &i), -EINVAL);
 }
 
 /* ---- a bzImage of two setup sectors and some code ---- */
@@ -380,7 +455,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(test_elf),       T(test_bad_elf),   T(test_bzimage),   T(test_acpi),  T(test_ranges),
-		T(test_boot_load), T(test_long_mode), T(test_no_kernel), T(test_cpuid),
+		T(test_boot_load), T(test_long_mode), T(test_no_kernel), T(test_cpuid), T(test_mapped),
 	};
 	return cmocka_run_group_tests_name("vmm/boot", tests, NULL, NULL);
 }

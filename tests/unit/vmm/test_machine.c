@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/io.h"
@@ -256,6 +257,39 @@ static void *controller(void *arg)
 	assert_int_equal(a.state, VMMCTL_ENDED);
 	assert_int_equal(a.end, END_STOPPED);
 	return NULL;
+}
+
+/* A machine's memory as snap_save_memory() writes it: the same from a file and from anonymous memory, with
+ * holes. */
+static void check_saved_memory(bool from_file)
+{
+	struct vmm_cfg cfg = config();
+	scoped_fd to = memfd_create("saved", MFD_CLOEXEC);
+	scoped_free uint8_t *saved = malloc(cfg.memory);
+	struct stat st;
+
+	assert_true(to >= 0 && saved);
+	hv_fake_init(&fake);
+	if (from_file)
+		cfg.memory_fd = memfd_create("memory", MFD_CLOEXEC);
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	assert_int_equal(m.ram_fd >= 0, from_file);
+	assert_int_equal((uintptr_t)m.ram % (2 * LAYOUT_MIB) == 0 || from_file, true);
+	m.ram[0x200FFF] = m.ram[0x202000] = m.ram[m.ram_size - 1] = 5;
+	assert_int_equal(snap_save_memory(&m, to, NULL), 0);
+	assert_int_equal(fstat(to, &st), 0);
+	assert_int_equal(st.st_size, m.ram_size);
+	assert_true(st.st_blocks * 512 < 1 << 20);
+	assert_int_equal(pread(to, saved, m.ram_size, 0), m.ram_size);
+	assert_memory_equal(saved, m.ram, m.ram_size);
+	machine_fini(&m);
+}
+
+static void test_saved_memory(void **state)
+{
+	(void)state;
+	check_saved_memory(false);
+	check_saved_memory(true);
 }
 
 /* Builds a machine from the two files. */
@@ -520,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_clone_share),
 		cmocka_unit_test(test_control_and_snapshot),
+		cmocka_unit_test(test_saved_memory),
 		cmocka_unit_test(test_control_garbage),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_refused),
