@@ -9,11 +9,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -117,6 +121,92 @@ static const struct rule vmm[] = {
 	{ CALL(ioctl) }, { CALL(getsockopt) }, /* is the control socket a listening one? */
 };
 
+/* A vCPU's thread of a running cor-vmm (vmm/confine.h): guest code, and the register accesses it makes. */
+static const struct rule vcpu[] = {
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_RUN) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SIGNAL_MSI) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SET_GSI_ROUTING) }, /* a driver sets an irqfd's message */
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)TUNSETOFFLOAD) },       /* a net driver says what it takes */
+	{ CALL(write) },                                             /* eventfds, the log, the UART */
+	{ CALL(writev) },
+	{ CALL(read) },
+	{ CALL(sendmsg) }, /* a share's driver starts and ends: its back end is told */
+	{ CALL(sendto) },
+	{ CALL(recvmsg) },
+	{ CALL(recvfrom) },
+	{ CALL(poll) },
+	{ CALL(clock_gettime) },
+	{ CALL(shutdown) },
+	{ CALL(close) },
+	{ CALL(futex) },
+	{ CALL(gettid) },
+	{ CALL(getpid) },
+	{ CALL(tgkill) }, /* the others are kicked out of the guest */
+	{ CALL(rt_sigprocmask) },
+	{ CALL(rt_sigreturn) },
+	{ CALL(restart_syscall) },
+	{ CALL(madvise) }, /* glibc: a thread's end */
+	{ CALL(exit) },
+};
+
+/* The first thread of a running cor-vmm: queues, control socket, saving, and the end of it all. No new
+ * memory, descriptors only from the control socket. */
+static const struct rule vloop[] = {
+	{ CALL(epoll_wait) },
+	{ CALL(epoll_pwait) },
+	{ CALL(epoll_ctl) },
+	{ CALL(read) },
+	{ CALL(readv) },
+	{ CALL(pread64) },
+	{ CALL(preadv) },
+	{ CALL(write) },
+	{ CALL(writev) },
+	{ CALL(pwrite64) },
+	{ CALL(pwritev) },
+	{ CALL(lseek) },
+	{ CALL(ftruncate) },
+	{ CALL(fallocate) },
+	{ CALL(fdatasync) },
+	{ CALL(fstat) },
+	{ CALL(accept4) },
+	{ CALL(sendmsg) },
+	{ CALL(sendto) },
+	{ CALL(recvmsg) },
+	{ CALL(recvfrom) },
+	{ CALL(poll) },
+	{ CALL(shutdown) },
+	{ CALL(close) },
+	{ CALL(fcntl) },
+	{ CALL(getrandom) },
+	{ CALL(clock_gettime) },
+	{ CALL(futex) },
+	{ CALL(gettid) },
+	{ CALL(getpid) },
+	{ CALL(tgkill) },
+	{ CALL(rt_sigprocmask) },
+	{ CALL(rt_sigreturn) },
+	{ CALL(restart_syscall) },
+	{ CALL(madvise) }, /* the balloon */
+	{ CALL(munmap) },
+	{ CALL(brk) }, /* free() */
+	{ CALL(exit) },
+	{ CALL(exit_group) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SIGNAL_MSI) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SET_GSI_ROUTING) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)TUNSETOFFLOAD) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)TCSETS) }, /* the terminal as it was */
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_REGS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_SREGS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_XCRS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_XSAVE) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_LAPIC) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_MSRS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_DEBUGREGS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_VCPU_EVENTS) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_MP_STATE) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_GET_CLOCK) },
+};
+
 /* cor-fsd: files, by descriptors and single names. */
 static const struct rule fsd[] = {
 	{ CALL(openat2) },
@@ -151,11 +241,14 @@ static const struct rule fsd[] = {
 
 static const struct policy {
 	const char *name;
-	const struct rule *more;
-	size_t n_more;
+	const struct rule *rules;
+	size_t n_rules;
+	bool alone; /* without `common`: of a thread that has started already */
 } policies[] = {
-	{ "vmm", vmm, ARRAY_LEN(vmm) },
-	{ "fsd", fsd, ARRAY_LEN(fsd) },
+	{ "vmm", vmm, ARRAY_LEN(vmm), false },
+	{ "vcpu", vcpu, ARRAY_LEN(vcpu), true },
+	{ "vloop", vloop, ARRAY_LEN(vloop), true },
+	{ "fsd", fsd, ARRAY_LEN(fsd), false },
 };
 
 static int add_rules(scmp_filter_ctx ctx, const struct rule *r, size_t n)
@@ -182,10 +275,10 @@ static int compile(const struct policy *p, int to)
 	r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (r == 0) /* no i386, no x32 */
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-	if (r == 0)
+	if (r == 0 && !p->alone)
 		r = add_rules(ctx, common, ARRAY_LEN(common));
 	if (r == 0)
-		r = add_rules(ctx, p->more, p->n_more);
+		r = add_rules(ctx, p->rules, p->n_rules);
 	if (r == 0)
 		r = seccomp_export_bpf(ctx, to);
 	seccomp_release(ctx);

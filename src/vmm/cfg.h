@@ -29,6 +29,8 @@ struct vmm_cfg {
 	struct console_cfg console;
 	int serial_fd; /* the 16550's output; -1 = no UART */
 	bool rng, balloon;
+	bool confine; /* the threads may call only what they need (confine.h), for ever: a process of its own
+		       */
 	unsigned n_pmems, n_disks, n_nets, n_fs;
 	struct pmem_cfg pmems[VMM_PMEMS_MAX]; /* `start` is the machine's to set */
 	struct blk_cfg disks[VMM_DISKS_MAX];

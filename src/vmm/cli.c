@@ -270,6 +270,7 @@ static int cmd_run(int argc, char **argv, struct err *e)
 	cfg.cmdline = o.cmdline;
 	cfg.rng = o.rng;
 	cfg.balloon = o.balloon;
+	cfg.confine = true;
 	m = calloc(1, sizeof *m);
 	r = m ? open_all(&o, &texts, &cfg, e) : err_set(e, -ENOMEM, "out of memory");
 	if (r < 0)

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "vmm/boot/boot.h"
+#include "vmm/confine.h"
 #include "vmm/devs.h"
 #include "vmm/layout.h"
 #include "vmm/snap.h"
@@ -196,9 +197,12 @@ int machine_build(struct machine *m, struct hv *hv, struct vmm_cfg *cfg, struct 
 {
 	int r;
 
-	*m = (struct machine){
-		.hv = hv, .ram_fd = -1, .end_fd = -1, .files_fd = -1, .serial_fd = take_fd(&cfg->serial_fd)
-	};
+	*m = (struct machine){ .hv = hv,
+			       .ram_fd = -1,
+			       .end_fd = -1,
+			       .files_fd = -1,
+			       .serial_fd = take_fd(&cfg->serial_fd),
+			       .confine = cfg->confine };
 	(void)pthread_mutex_init(&m->lock, NULL); /* can't fail for plain ones */
 	(void)pthread_cond_init(&m->changed, NULL);
 	pci_init(&m->pci);
@@ -340,6 +344,9 @@ static void *vcpu_main(void *arg)
 	(void)pthread_mutex_lock(&m->lock);
 	v->tid = (int)syscall(SYS_gettid);
 	(void)pthread_mutex_unlock(&m->lock);
+	r = m->confine ? confine_thread(CONFINE_VCPU, NULL) : 0;
+	if (r < 0)
+		machine_stop(m, END_CRASH, "no system call filter for a vCPU", (uint64_t)-r);
 	for (;;) {
 		enum machine_wish wish = wish_of(m);
 
@@ -394,6 +401,8 @@ int machine_run(struct machine *m, struct err *e)
 {
 	int r = start_vcpus(m, e), l = 0;
 
+	if (r == 0 && m->confine)
+		r = confine_thread(CONFINE_LOOP, e); /* the vCPUs were made before: it makes no threads */
 	if (r == 0)
 		l = loop_run(&m->loop);
 	machine_stop(m, END_STOPPED, NULL, 0); /* unless it has ended: that is why the loop returned */

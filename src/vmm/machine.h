@@ -63,6 +63,7 @@ struct machine {
 	uint8_t uart_scratch, uart_lcr, uart_ier, uart_mcr;
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	uint32_t n_vcpus;
+	bool confine; /* see struct vmm_cfg */
 
 	/* Run state. `wish` is read without the lock. */
 	pthread_mutex_t lock;
