@@ -1,9 +1,12 @@
 """cor-vmm: a stock kernel under it, and its devices."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 
+import builds
 import kvmhost
 from harness import case
 
@@ -139,3 +142,45 @@ def test_clone(t):
         start = len(ticks["first"]) + len(late) + 1
         t.eq(ticks[n], [(str(i), str(i), n) for i in range(start, start + 5)])
     t.eq(res.out.splitlines()[5], f"clone1 {ticks['clone1'][-1][0]}")  # on the disk
+
+
+HOSTILE_S = int(os.environ.get("COR_TEST_HOSTILE_S", "10"))
+HOSTILE_BUILD = ("-O1 -Wall -Wextra -Werror -std=c11 -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone "
+                 "-mgeneral-regs-only -nostdlib -static -Wl,-Ttext-segment=0x200000,--build-id=none").split()
+HOSTILE_DEVICES, LOG_LINES = 8, 8  # VDEV_LOG_MAX
+
+
+@case(timeout=120 + 2 * HOSTILE_S, needs=("gcc",), only=("cor",))
+def test_hostile(t):
+    """A guest writes garbage to every register, ring and doorbell (lib/hostile.c): the machine lives, or ends with a
+    reason, and the log has a bound. COR_TEST_HOSTILE_S=60: for a minute instead of some seconds."""
+    guest = t.path("hostile")
+    subprocess.run(["gcc", *HOSTILE_BUILD, "-o", guest, builds.TESTS / "lib/hostile.c"], check=True)
+    res = kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", f"""
+        truncate -s 2M disk pmem; mkfifo port
+        end=$(($(date +%s) + {HOSTILE_S}))
+        seed=0
+        while [ $(date +%s) -lt $end ]; do
+            seed=$((seed+1))
+            ./cor-vmm run --kernel hostile --memory 64M --cmdline seed=$seed --disk disk --disk disk,ro --pmem pmem \\
+                --pmem pmem,private --rng --balloon --net tap=hostile --port cor.agent=fd:5 --control control --console out/console \\
+                --serial out/serial.$seed </dev/null 2>out/$seed.log 5<>port &
+            # until it ends by itself, or the time is up
+            while kill -0 $! 2>/dev/null && [ $(date +%s) -lt $end ]; do sleep 0.2; done
+            if kill -0 $! 2>/dev/null; then
+                ./cor-vmm ctl control info || echo "seed $seed: it answers no more"
+                ./cor-vmm ctl control stop || true
+            fi
+            code=0; wait $! || code=$?
+            echo "seed=$seed code=$code lines=$(wc -l <out/$seed.log) bytes=$(wc -c <out/$seed.log) steps=$(wc -c <out/serial.$seed)"
+        done
+    """], files=[t.opts.build / "src/cmd/cor-vmm", guest], timeout=60 + HOSTILE_S, modules=("tun",), check=0)
+    runs = [dict(word.split("=") for word in line.split()) for line in res.out.splitlines() if line.startswith("seed=")]
+    t.report(f"{len(runs)} runs, {sum(int(r['steps']) for r in runs) * 100} steps, {sum(int(r['lines']) for r in runs)} lines")
+    t.true(runs and "answers no more" not in res.out, res.out)
+    t.true(sum(int(r["steps"]) for r in runs) > 10, "the guests did nothing\n" + res.out)
+    t.true(any(int(r["lines"]) for r in runs), "no device was ever broken: the guests are too well-behaved\n" + res.out)
+    for r in runs:
+        log = (res.files / f"{r['seed']}.log").read_text()
+        t.true(r["code"] == "0" or (r["code"] == "2" and "reason=" in log), f"seed {r['seed']}: exit code {r['code']}\n{log}")
+        t.true(int(r["lines"]) <= HOSTILE_DEVICES * LOG_LINES + 1 and int(r["bytes"]) < 20000, f"seed {r['seed']}: a log without bound\n{log[:2000]}")
