@@ -144,6 +144,30 @@ def test_clone(t):
     t.eq(res.out.splitlines()[5], f"clone1 {ticks['clone1'][-1][0]}")  # on the disk
 
 
+# Every mapping of the process but the guest's memory: KiB that are its alone.
+PRIVATE = '''/^[0-9a-f]+-/ { ours = 1 } /^Size:/ { ours = $2 < 65536 } /^Private_/ && ours { n += $2 } END { print n }'''
+
+
+@case(timeout=120, needs=("strip",), only=("cor",))
+def test_small(t):
+    """The program beside its guest: below 1 MB of memory of its own, below 400 KB on disk."""
+    small = t.path("stripped")
+    subprocess.run(["strip", "-o", small, t.opts.build / "src/cmd/cor-vmm"], check=True)
+    res = vmm_job(t, "echo up; busybox sleep 1000", f"""
+        truncate -s 1M disk
+        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 2 --cmdline '{CMDLINE}' --disk disk --rng --balloon \\
+            --control control --console out/console </dev/null &
+        until grep -q up out/console 2>/dev/null; do kill -0 $!; sleep 0.1; done
+        awk '{PRIVATE}' /proc/$!/smaps
+        ./cor-vmm ctl control stop
+        wait $!
+    """, timeout=100)
+    kib = int(res.out.split()[0])
+    t.report(f"{kib} KiB of its own, {small.stat().st_size} bytes stripped")
+    t.true(0 < kib < 1000, res.out)
+    t.true(small.stat().st_size < 400_000, str(small.stat().st_size))
+
+
 HOSTILE_S = int(os.environ.get("COR_TEST_HOSTILE_S", "10"))
 HOSTILE_BUILD = ("-O1 -Wall -Wextra -Werror -std=c11 -ffreestanding -fno-stack-protector -fno-pie -no-pie -mno-red-zone "
                  "-mgeneral-regs-only -nostdlib -static -Wl,-Ttext-segment=0x200000,--build-id=none").split()

@@ -20,6 +20,7 @@ CASES = (
     ("src/monitor/seccomp.c", "#include <seccomp.h>\n", "monitor may not use this library"),
     ("src/other/new.c", "", "not in the table"),
     ("src/base/file.c", "\n" * 1000, "1000 lines"),
+    ("src/vmm/all.c", "\n" * 9000, "src/vmm: 9000 lines"),
     ("src/base/nearly.c", "\n" * 999, None),
     ("src/base/function.c", "int f(void)\n{\n" + "\tx;\n" * 121 + "}\n", "a function of 121 lines, 120 are"),
     ("src/base/warned.c", "int f(void)\n{\n" + "\tx;\n" * 61 + "}\n", "warning: a function of 61 lines"),
