@@ -125,6 +125,7 @@ static const struct rule vmm[] = {
 static const struct rule vcpu[] = {
 	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_RUN) },
 	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SIGNAL_MSI) },
+	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_KVMCLOCK_CTRL) },   /* after a pause */
 	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SET_GSI_ROUTING) }, /* a driver sets an irqfd's message */
 	{ CALL(ioctl), IF(1, WORD, (uint32_t)TUNSETOFFLOAD) },       /* a net driver says what it takes */
 	{ CALL(write) },                                             /* eventfds, the log, the UART */
@@ -147,6 +148,9 @@ static const struct rule vcpu[] = {
 	{ CALL(restart_syscall) },
 	{ CALL(madvise) }, /* glibc: a thread's end */
 	{ CALL(exit) },
+	/* SIGBUS: its handler ends the process, or lets the signal do it */
+	{ CALL(rt_sigaction) },
+	{ CALL(exit_group) },
 };
 
 /* The first thread of a running cor-vmm: queues, control socket, saving, and the end of it all. No new
@@ -188,7 +192,8 @@ static const struct rule vloop[] = {
 	{ CALL(restart_syscall) },
 	{ CALL(madvise) }, /* the balloon */
 	{ CALL(munmap) },
-	{ CALL(brk) }, /* free() */
+	{ CALL(brk) },          /* free() */
+	{ CALL(rt_sigaction) }, /* SIGBUS, as above */
 	{ CALL(exit) },
 	{ CALL(exit_group) },
 	{ CALL(ioctl), IF(1, WORD, (uint32_t)KVM_SIGNAL_MSI) },
