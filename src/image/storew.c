@@ -227,7 +227,7 @@ static int sweep_layer(void *arg, int dir, const char *name)
 	char layer[SHA256_HEX];
 	struct stat st;
 
-	(void)snprintf(layer, sizeof layer, "%s", name);
+	(void)snprintf(layer, sizeof layer, "%.*s", (int)sizeof layer - 1, name);
 	if (strv_has(&w->used, layer) &&
 	    (str_eq(name + SHA256_HEX - 1, suffixes[0]) || str_eq(name + SHA256_HEX - 1, suffixes[1])))
 		return 0;
