@@ -26,11 +26,16 @@ def use(t, n=1):
 
 
 def drain(t):
-    """Whoever still is to fill the pool (at first it looks like the create that it is a child of) would do it behind
-    the drain."""
-    t.wait(lambda: not [p for p in leak.descendants(os.getpid()) if leak.comm(p) in ("cor", "cor-template")],
-           "the end of templates and pools in the making", timeout=100)
-    t.rt("pool", "drain", timeout=30)
+    """Until nothing of this pool is left: whoever still is to fill it (at first it looks like the create that it is a
+    child of) may do it behind a drain, and may be missed by one look at the processes."""
+
+    def drained():
+        if [p for p in leak.descendants(os.getpid()) if leak.comm(p) in ("cor", "cor-template")]:
+            return False
+        t.rt("pool", "drain", timeout=30)
+        return not [p for p in leak.with_token(t.token) if leak.comm(p) == "cor-monitor"]
+
+    t.wait(drained, "the end of templates and pools in the making", timeout=100)
 
 
 def filling():
