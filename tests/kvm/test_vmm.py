@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -41,9 +42,14 @@ def initramfs(t, script):
     return path
 
 
+def program(t):
+    """cor-vmm as it is installed with the cor under test."""
+    return pathlib.Path(t.opts.runtime).parent.parent / "libexec/cor/cor-vmm"
+
+
 def vmm_job(t, guest, host_script, timeout):
     """Runs host_script (sh) with ./cor-vmm, ./vmlinuz and ./initramfs in place."""
-    files = [t.opts.build / "src/cmd/cor-vmm", kvmhost.kernel() / "vmlinuz", initramfs(t, guest)]
+    files = [program(t), kvmhost.kernel() / "vmlinuz", initramfs(t, guest)]
     return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout, check=0)
 
 
@@ -153,7 +159,7 @@ PRIVATE = '''/^[0-9a-f]+-/ { ours = 1 } /^Size:/ { ours = $2 < 65536 } /^Private
 def test_small(t):
     """The program beside its guest: below 1 MB of memory of its own, below 400 KB on disk."""
     small = t.path("stripped")
-    subprocess.run(["strip", "-o", small, t.opts.build / "src/cmd/cor-vmm"], check=True)
+    subprocess.run(["strip", "-o", small, program(t)], check=True)
     res = vmm_job(t, "echo up; busybox sleep 1000", f"""
         truncate -s 1M disk
         ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 2 --cmdline '{CMDLINE}' --disk disk --rng --balloon \\
@@ -199,7 +205,7 @@ def test_hostile(t):
             code=0; wait $! || code=$?
             echo "seed=$seed code=$code lines=$(wc -l <out/$seed.log) bytes=$(wc -c <out/$seed.log) steps=$(wc -c <out/serial.$seed)"
         done
-    """], files=[t.opts.build / "src/cmd/cor-vmm", guest], timeout=60 + HOSTILE_S, modules=("tun",), check=0)
+    """], files=[program(t), guest], timeout=60 + HOSTILE_S, modules=("tun",), check=0)
     runs = [dict(word.split("=") for word in line.split()) for line in res.out.splitlines() if line.startswith("seed=")]
     t.report(f"{len(runs)} runs, {sum(int(r['steps']) for r in runs) * 100} steps, {sum(int(r['lines']) for r in runs)} lines")
     t.true(runs and "answers no more" not in res.out, res.out)
