@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/str.h"
+#include "sys/proc.h"
+
+#define WHY_MAX 2048 /* unread words that are added to the reason of an end */
 
 static void reset_signals(void)
 {
@@ -172,4 +174,32 @@ int hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret_pidfd, str
 void hv_child_kill(int pidfd)
 {
 	(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0); /* -ESRCH: it has ended */
+}
+
+/* The caller has usually read it. */
+void hv_child_last_words(int log_fd, struct str *to)
+{
+	char text[WHY_MAX];
+	ssize_t n;
+
+	if (log_fd < 0)
+		return;
+	n = read(log_fd, text, sizeof text);
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+		n--;
+	if (n <= 0)
+		return;
+	str_add(to, ": ");
+	str_add_escaped(to, text, (size_t)n);
+}
+
+void hv_child_why(const char *name, int wait_status, int log_fd, struct str *to)
+{
+	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) {
+		str_add(to, "the virtual machine ended (the guest reset or powered off)");
+	} else {
+		str_addf(to, "%s ", name);
+		proc_status_text(wait_status, to);
+	}
+	hv_child_last_words(log_fd, to);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/str.h"
 
 #define HV_CHILD_FDS 16
 
@@ -30,5 +31,12 @@ int must_check hv_child_start(const struct hv_child *c, pid_t *ret_pid, int *ret
 
 /* SIGKILL through the pidfd; a process that has ended already is fine. */
 void hv_child_kill(int pidfd);
+
+/* Adds ": " and what is still unread in the child's log pipe, escaped; nothing if that is empty or log_fd is
+ * -1. */
+void hv_child_last_words(int log_fd, struct str *to);
+/* Adds why the VM of hypervisor `name` ended, as the driver's why() says it: by its wait status, and its last
+ * words. */
+void hv_child_why(const char *name, int wait_status, int log_fd, struct str *to);
 
 #endif

@@ -27,7 +27,6 @@
 #define MIB             (1u << 20)
 #define DEVICE          "/dev/kvm"
 #define SHARE_TAG       "cor"
-#define WHY_MAX         2048  /* unread words of cor-vmm that why() adds */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some KiB, but the machine may be busy */
 #define EVENTS_MAX      64    /* unasked messages before an answer */
 #define NS_PER_MS       1000000u
@@ -246,23 +245,6 @@ static int begin_vmm(const struct vmcfg *cfg, const struct ends *x, struct hv_ja
 	return hv_jailed_begin(&j, ret, e);
 }
 
-/* Reads what is left in the log pipe; the caller has usually read it. */
-static void add_last_words(const struct hv *hv, struct str *to)
-{
-	char text[WHY_MAX];
-	ssize_t n;
-
-	if (hv->log_fd < 0)
-		return;
-	n = read(hv->log_fd, text, sizeof text);
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-		n--;
-	if (n <= 0)
-		return;
-	str_add(to, ": ");
-	str_add_escaped(to, text, (size_t)n);
-}
-
 /* Both at the same time: each takes two execs. */
 static int run(struct hv *hv, const struct vmcfg *cfg, const struct ends *x, struct err *e)
 {
@@ -279,7 +261,7 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const struct ends *x, str
 	hv_jailed_drop(&fsd);
 	hv_jailed_drop(&vmm);
 	if (r < 0) {
-		add_last_words(hv, &words);
+		hv_child_last_words(hv->log_fd, &words);
 		if (words.len > 0 && str_check(&words) == 0)
 			return err_set(e, r, "the hypervisor did not start%s", words.p);
 	}
@@ -449,13 +431,7 @@ static void kvm_stop(struct hv *hv)
 
 static void kvm_why(struct hv *hv, int wait_status, struct str *to)
 {
-	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) {
-		str_add(to, "the virtual machine ended (the guest reset or powered off)");
-	} else {
-		str_add(to, "cor-vmm ");
-		proc_status_text(wait_status, to);
-	}
-	add_last_words(hv, to);
+	hv_child_why("cor-vmm", wait_status, hv->log_fd, to);
 }
 
 static void kvm_fini(struct hv *hv)

@@ -17,7 +17,6 @@
 #include "hyper/shape.h"
 #include "sys/proc.h"
 
-#define WHY_MAX         2048  /* unread words of QEMU that why() adds */
 #define SETTLE_MS       300   /* six times what an idle machine needs */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
 
@@ -296,32 +295,9 @@ static void qemu_stop(struct hv *hv)
 		hv_child_kill(hv->pidfd);
 }
 
-/* What is left in the log pipe; the caller has usually read it. */
-static void add_last_words(const struct hv *hv, struct str *to)
-{
-	char text[WHY_MAX];
-	ssize_t n;
-
-	if (hv->log_fd < 0)
-		return;
-	n = read(hv->log_fd, text, sizeof text);
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-		n--;
-	if (n <= 0)
-		return;
-	str_add(to, ": ");
-	str_add_escaped(to, text, (size_t)n);
-}
-
 static void qemu_why(struct hv *hv, int wait_status, struct str *to)
 {
-	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) {
-		str_add(to, "the virtual machine ended (the guest reset or powered off)");
-	} else {
-		str_add(to, "QEMU ");
-		proc_status_text(wait_status, to);
-	}
-	add_last_words(hv, to);
+	hv_child_why("QEMU", wait_status, hv->log_fd, to);
 }
 
 static void qemu_fini(struct hv *hv)
