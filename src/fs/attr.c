@@ -101,12 +101,8 @@ static int reply_attr(struct call *c, int fd)
 int do_getattr(struct call *c)
 {
 	struct inode *i;
-	int r, fd;
+	int fd = call_fd(c, &i);
 
-	r = inode_get(c->fs, c->h.nodeid, &i);
-	if (r < 0)
-		return r;
-	fd = inode_fd(c->fs, i);
 	return fd < 0 ? fd : reply_attr(c, fd);
 }
 
@@ -176,10 +172,7 @@ int do_setattr(struct call *c)
 	struct inode *i;
 	int r, fd;
 
-	r = inode_get(c->fs, c->h.nodeid, &i);
-	if (r < 0)
-		return r;
-	fd = inode_fd(c->fs, i);
+	fd = call_fd(c, &i);
 	if (fd < 0)
 		return fd;
 	r = set_attrs(c, in, i, fd);
@@ -190,12 +183,9 @@ int do_readlink(struct call *c)
 {
 	struct inode *i;
 	ssize_t n;
-	int r, fd;
+	int fd;
 
-	r = inode_get(c->fs, c->h.nodeid, &i);
-	if (r < 0)
-		return r;
-	fd = inode_fd(c->fs, i);
+	fd = call_fd(c, &i);
 	if (fd < 0)
 		return fd;
 	n = readlinkat(fd, "", (char *)c->out, c->cap);
@@ -210,12 +200,9 @@ int do_statfs(struct call *c)
 	struct fuse_statfs_out *o = call_reply(c, sizeof *o);
 	struct statfs s;
 	struct inode *i;
-	int r, fd;
+	int fd;
 
-	r = inode_get(c->fs, c->h.nodeid, &i);
-	if (r < 0)
-		return r;
-	fd = inode_fd(c->fs, i);
+	fd = call_fd(c, &i);
 	if (fd < 0)
 		return fd;
 	if (!o || fstatfs(fd, &s) < 0)

@@ -98,6 +98,13 @@ int call_name(const struct call *c, size_t off, const char **ret, size_t *ret_ne
 	return 0;
 }
 
+int call_fd(const struct call *c, struct inode **ret)
+{
+	int r = inode_get(c->fs, c->h.nodeid, ret);
+
+	return r < 0 ? r : inode_fd(c->fs, *ret);
+}
+
 void *call_reply(struct call *c, size_t n)
 {
 	uint8_t *p = c->out + c->len;

@@ -16,14 +16,10 @@
 
 static int dir_of(struct call *c, struct inode **dir, int *fd)
 {
-	int r = inode_get(c->fs, c->h.nodeid, dir);
-
-	if (r < 0)
-		return r;
-	if (!S_ISDIR((*dir)->type))
-		return -ENOTDIR;
-	*fd = inode_fd(c->fs, *dir);
-	return *fd < 0 ? *fd : 0;
+	*fd = call_fd(c, dir);
+	if (*fd < 0)
+		return *fd;
+	return S_ISDIR((*dir)->type) ? 0 : -ENOTDIR;
 }
 
 int give_to_caller(struct call *c, int dirfd, int fd, const char *name, mode_t mode)

@@ -91,6 +91,8 @@ struct call {
 int must_check call_name(const struct call *c, size_t off, const char **ret, size_t *ret_next);
 /* Any text that ends inside the arguments. */
 int must_check call_text(const struct call *c, size_t off, const char **ret, size_t *ret_next);
+/* The file that the request is about, and its O_PATH descriptor (borrowed, until the end of the request). */
+int must_check call_fd(const struct call *c, struct inode **ret);
 /* n zeroed bytes of the reply, NULL if the guest left no room. */
 void *call_reply(struct call *c, size_t n);
 

@@ -24,10 +24,8 @@ static bool passes(const char *name)
 static int number_of(struct call *c, char number[16])
 {
 	struct inode *i;
-	int r = inode_get(c->fs, c->h.nodeid, &i);
+	int r = call_fd(c, &i);
 
-	if (r == 0)
-		r = inode_fd(c->fs, i);
 	if (r < 0)
 		return r;
 	(void)snprintf(number, 16, "%d", r);
