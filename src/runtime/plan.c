@@ -356,6 +356,7 @@ static int plan_container(const struct plan_in *in, struct arena *a, struct mon_
 		.id = plan->id,
 		.hostname = s->hostname,
 		.domainname = s->domainname,
+		.upper = in->upper,
 		.root_readonly = s->root.readonly,
 		.root_propagation = s->lnx.rootfs_propagation,
 		.masked_paths = strs(&s->lnx.masked_paths),
@@ -404,6 +405,21 @@ int plan_ctr(const struct plan_in *in, struct arena *a, struct mon_plan *ret, st
 	return r == 0 ? plan_resources(&s->lnx.resources, a, &ret->ctr.resources, e) : r;
 }
 
+/* What the agent is to find on the VM's devices. */
+static int name_layers(struct arena *a, struct mon_plan *plan, struct err *e)
+{
+	size_t n = plan->vm.layers.n;
+	struct pack_strs *to = &plan->ctr.layers;
+
+	to->p = arena_array(a, n + 1, sizeof *to->p);
+	if (!to->p)
+		return no_memory(e);
+	to->n = n;
+	for (size_t i = 0; i < n; i++)
+		to->p[i] = plan->vm.layers.p[i].uuid;
+	return 0;
+}
+
 int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, struct strv *warnings,
 	      struct err *e)
 {
@@ -426,8 +442,10 @@ int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, s
 	};
 	if (!ret->id || !ret->state_dir || (in->console_socket && !ret->console_socket))
 		return no_memory(e);
-	r = plan_root(s, in->bundle, a, &ret->root, e);
+	r = in->layers.n ? 0 : plan_root(s, in->bundle, a, &ret->root, e);
 	if (r == 0)
 		r = plan_ctr(in, a, ret, e);
-	return r == 0 ? plan_vm(in, a, &ret->vm, warnings, e) : r;
+	if (r == 0)
+		r = plan_vm(in, a, &ret->vm, warnings, e);
+	return r == 0 ? name_layers(a, ret, e) : r;
 }

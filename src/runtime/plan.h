@@ -20,6 +20,10 @@ struct plan_in {
 	const char *console_socket; /* or NULL */
 	const char *libexecdir;     /* where our own helpers are */
 	bool pty_given, foreground, marks;
+	/* The root as a stack of images instead of root.path, which is not looked at then: absolute paths of
+	 * EROFS files, the bottom one first. None: the bundle's root.path. */
+	struct pack_strs layers;
+	uint64_t upper; /* msg_ctr.upper */
 };
 
 /* Container, binds, namespaces and VM. Not filled: ctr.hook_state (it depends on what is made later).

@@ -7,6 +7,7 @@
 
 #include "hyper/cmdline.h"
 #include "hyper/hyper.h"
+#include "hyper/layers.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
 #include "runtime/templates.h"
@@ -210,6 +211,9 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	if (r < 0)
 		return r;
 	choose_size(in, ret);
+	r = hv_layers_describe(&in->layers, a, ret, e);
+	if (r < 0)
+		return r;
 	ret->merge = str_eq(s->ksm_domain, s->template_domain);
 	ret->kernel = arena_str(a, s->kernel);
 	ret->initrd = arena_str(a, s->initrd);

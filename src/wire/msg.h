@@ -13,8 +13,11 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 3u
+#define PROTO_VERSION 4u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
+
+#define LAYERS_MAX  24u        /* of a container's root: as many as the VM's bus has room for */
+#define LAYER_ALIGN (2u << 20) /* of a layer's size, in bytes: what a pmem device can be mapped by */
 
 /* A word of the guest kernel's command line: the share is a virtio-fs; else it is 9p. */
 #define WORD_VIRTIOFS "cor.share=virtiofs"
@@ -282,6 +285,10 @@ struct msg_timeoffset {
 struct msg_ctr {
 	char *id;
 	char *hostname, *domainname; /* NULL = unset */
+	/* The root is an overlay of the pmem devices whose file systems have these UUIDs (32 hex digits), the
+	 * bottom layer first. Empty: it is the share's. */
+	struct pack_strs layers;
+	uint64_t upper; /* bytes that may be written to that overlay, in guest memory; 0 = half of that */
 	bool root_readonly;
 	uint64_t root_propagation; /* MS_*, 0 = private */
 	uint64_t namespaces;       /* CLONE_NEW*: fresh ones in the guest */

@@ -13,6 +13,14 @@
 #define LIM_PATH  4096
 #define LIM_BINDS 4096
 
+static const struct pack_field layer_fields[] = {
+	F(vm_layer, PACK_STR, path, LIM_PATH),
+	F(vm_layer, PACK_STR, uuid, 32),
+	F(vm_layer, PACK_U64, size, 0),
+};
+static const struct pack_rec rec_layer = { "layer", sizeof(struct vm_layer), layer_fields,
+					   ARRAY_LEN(layer_fields) };
+
 static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_U32, hypervisor, 0),
 	F(vmcfg, PACK_STR, hypervisor_path, LIM_PATH),
@@ -26,6 +34,7 @@ static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_STR, cmdline, 2048),
 	F(vmcfg, PACK_U64, memory, 0),
 	F(vmcfg, PACK_U32, vcpus, 0),
+	FR(vmcfg, PACK_RECS, layers, LAYERS_MAX, rec_layer),
 	F(vmcfg, PACK_BOOL, merge, 0),
 	F(vmcfg, PACK_STR, share, LIM_PATH),
 	F(vmcfg, PACK_STR, template_dir, LIM_PATH),

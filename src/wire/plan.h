@@ -7,6 +7,13 @@
 
 enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_KVM, PLAN_HV_N };
 
+/* An EROFS file as it was when the plan was made: whoever opens it finds the same or refuses it. */
+struct vm_layer {
+	char *path;    /* absolute; a regular file */
+	char *uuid;    /* of the file system: 32 hex digits */
+	uint64_t size; /* bytes, a multiple of LAYER_ALIGN */
+};
+
 /* One virtual machine. What a template is keyed by, too: hyper/template.h. */
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
@@ -20,6 +27,9 @@ struct vmcfg {
 	char *cmdline;   /* whole kernel command line */
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	uint32_t vcpus;
+	PACK_RECS_OF(struct vm_layer)
+	layers;             /* read-only pmem devices, the bottom layer first; none: the root is
+			       the share's */
 	bool merge;         /* offer its memory to the host's KSM: ksm.domain */
 	char *share;        /* directory shared with the guest (see monitor/share.h) */
 	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)
@@ -47,7 +57,7 @@ struct mon_plan {
 	bool vm_only; /* enough to start the VM: the whole plan follows in MSG_S_PLAN on the sync socket */
 	char *id;
 	char *state_dir; /* absolute */
-	char *root;      /* container root, absolute, resolved */
+	char *root;      /* container root, absolute, resolved; NULL: it is made of vm.layers, in the guest */
 	bool root_readonly;
 	PACK_RECS_OF(struct plan_bind) binds;
 	PACK_RECS_OF(struct plan_ns) namespaces; /* host namespaces of the monitor and the VM */
