@@ -39,7 +39,7 @@ QEMU = "qemu-system-x86_64"
 PACKAGE = "linux-image-amd64"
 # What an emulated host loads, and what a job may ask for (modules=).
 COUNTING = ("kvm-amd",)
-LOADED = ("kvm-amd", "virtio_pci", "virtio_console", "9pnet_virtio", "9p")
+LOADED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "kvm-amd")  # KVM last: kvmhost-init waits before it
 ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
              # for guests
              "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon", "virtio_net", "virtio_pmem", "nd_pmem")
