@@ -20,7 +20,10 @@ void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, 
 {
 	memset(o, 0, sizeof *o);
 	o->nodeid = i->id;
-	put_timeout(c->fs, &o->entry_valid, &o->entry_valid_nsec);
+	/* The host changes what stands in the root itself: a VM that waited sees another container's there.
+	 */
+	if (dir != c->fs->root)
+		put_timeout(c->fs, &o->entry_valid, &o->entry_valid_nsec);
 	put_timeout(c->fs, &o->attr_valid, &o->attr_valid_nsec);
 	o->attr = st->attr;
 	/* Another mount of the host: it gets a device number of its own in the guest, too, since the numbers

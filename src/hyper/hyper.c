@@ -94,13 +94,13 @@ void hv_free(struct hv *hv)
 		else
 			(void)hv_reap(hv);
 	}
-	scope_close(&hv->keeper);
-	if (hv->helper > 0) {
+	if (hv->helper > 0 && hv->keeper < 0) {
 		hv_child_kill(hv->helper_fd);
 		while (waitpid(hv->helper, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
 	hv->ops->fini(hv);
+	scope_close(&hv->keeper);
 	scope_close(&hv->helper_fd);
 	scope_close(&hv->pidfd);
 	scope_close(&hv->agent_fd);

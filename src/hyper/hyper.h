@@ -50,7 +50,8 @@ struct hv {
 	int pidfd;     /* readable when the process ended; -1 */
 	pid_t helper;  /* a second process: it ends with the VM, and the VM with it; -1 = none */
 	int helper_fd; /* its pidfd: setns() by it leads to the mount namespace in which the VM has its shared
-			  directory, as HV_HELPER_SHARE. -1: it is the caller's, and cfg->share */
+			  directory, as HV_HELPER_SHARE. -1: it is the caller's, and cfg->share; or the VM
+			  waited, and the namespace is known from its keeper (hyper/pool.h) */
 	int agent_fd;  /* the agent channel, a byte stream; -1 */
 	int console_fd; /* the guest's console output, read by the caller; -1 */
 	int log_fd;     /* the hypervisor's own stderr, read by the caller; -1 */

@@ -135,6 +135,8 @@ int kvm_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	strv_add(to, "--balloon");
 	for (size_t i = 0; i < n; i++)
 		add_fd(to, files[i].option, "", KVM_FD_FILES + i);
+	if (cfg->merge)
+		strv_add(to, "--merge");
 	if (is_clone(cfg)) {
 		strv_add(to, "--clone");
 	} else {
@@ -377,6 +379,7 @@ static int kvm_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.cmdline = words.p;
 	plain.template_dir = NULL;
 	plain.template_make = false;
+	plain.merge = false;
 	r = hv_shape_files(files, ARRAY_LEN(files), to, e);
 	if (r == 0)
 		r = kvm_args(&plain, &args, e);
@@ -420,6 +423,27 @@ static int kvm_save(struct hv *hv, const char *dir, int timeout_ms, struct err *
 	return r < 0 ? err_set(e, r, "the end of the hypervisor: %m") : 0;
 }
 
+/* ---- another owner ---- */
+
+static int kvm_control(const struct hv *hv)
+{
+	const struct kvm *k = hv->priv;
+
+	return k ? k->control : -1;
+}
+
+/* What cor-vmm has said unasked may still wait in it. */
+static int kvm_attach(struct hv *hv, int control_fd)
+{
+	struct kvm *k = calloc(1, sizeof *k);
+
+	if (!k)
+		return -ENOMEM;
+	k->control = control_fd;
+	hv->priv = k;
+	return 0;
+}
+
 /* ---- the end ---- */
 
 /* cor-fsd ends with it. */
@@ -452,6 +476,8 @@ const struct hv_ops kvm_ops = {
 	.resume = kvm_resume,
 	.shape = kvm_shape,
 	.save = kvm_save,
+	.control = kvm_control,
+	.attach = kvm_attach,
 	.stop = kvm_stop,
 	.why = kvm_why,
 	.fini = kvm_fini,

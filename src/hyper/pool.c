@@ -77,14 +77,14 @@ int pool_listen(int dir, const char *name)
 int pool_give(struct hv *hv, int sock, int mounts, const char *share)
 {
 	scoped_free char *text = str_fmt("%s", share);
-	struct msg_given given = { .pid = (uint32_t)hv->pid, .share = text };
+	struct msg_given given = { .pid = (uint32_t)hv->pid,
+				   .helper = hv->helper > 0 ? (uint32_t)hv->helper : 0,
+				   .share = text };
 	const int fds[POOL_FD_N] = { hv->pidfd,  hv->agent_fd,         hv->console_fd,
 				     hv->log_fd, hv->ops->control(hv), mounts };
 	int r;
 
-	r = text ? proc_start_time(hv->pid, &given.start) : -ENOMEM;
-	if (r == 0)
-		r = ctl_send(sock, MSG_P_GIVEN, &rec_given, &given, fds, POOL_FD_N);
+	r = text ? ctl_send(sock, MSG_P_GIVEN, &rec_given, &given, fds, POOL_FD_N) : -ENOMEM;
 	if (r < 0)
 		return r;
 	hv_let_go(hv);
@@ -100,7 +100,8 @@ static int accept_given(const struct vmcfg *cfg, struct ctl_msg *msg, struct poo
 	int r;
 
 	if (msg->type != MSG_P_GIVEN || msg->n_fds != POOL_FD_N || ctl_decode(msg, &a, &given) < 0 ||
-	    !given.share || given.pid < 2 || given.pid > INT32_MAX)
+	    !given.share || given.pid < 2 || given.pid > INT32_MAX || given.helper == 1 ||
+	    given.helper > INT32_MAX)
 		return -EPROTO;
 	r = hv_new(cfg, &hv, NULL);
 	if (r < 0)
@@ -118,6 +119,8 @@ static int accept_given(const struct vmcfg *cfg, struct ctl_msg *msg, struct poo
 	hv->agent_fd = take_fd(&msg->fds[POOL_FD_AGENT]);
 	hv->console_fd = take_fd(&msg->fds[POOL_FD_CONSOLE]);
 	hv->log_fd = take_fd(&msg->fds[POOL_FD_LOG]);
+	if (given.helper)
+		hv->helper = (pid_t)given.helper;
 	ret->mounts = take_fd(&msg->fds[POOL_FD_MOUNTS]);
 	ret->hv = hv;
 	return 0;

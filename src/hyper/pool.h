@@ -26,7 +26,7 @@ enum pool_fd {
 	POOL_FD_CONSOLE,
 	POOL_FD_LOG,
 	POOL_FD_CONTROL, /* the driver's own: hv_ops.control */
-	POOL_FD_MOUNTS,  /* its mount namespace */
+	POOL_FD_MOUNTS,  /* its mount namespace, or the pidfd of its helper in there */
 	POOL_FD_N
 };
 

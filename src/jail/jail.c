@@ -36,12 +36,6 @@
 #define CLONE_NEWCGROUP 0x02000000
 #endif
 
-/* From linux/mount.h, which can't be included beside every libc's sys/mount.h. */
-#define FS_CLOEXEC    1u
-#define FS_SET_STRING 1u
-#define FS_CREATE     6u
-#define ATTRS         0x0000000eu /* nosuid, nodev, noexec */
-
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
 /* What the process inside works with. */
@@ -86,17 +80,14 @@ static int raise_caps(struct inside *in, struct err *e)
  * nothing but this process. */
 static int open_fd_dir(struct inside *in, struct err *e)
 {
-	scoped_fd fs = -1, proc = -1, dir = -1;
+	scoped_fd proc = -1, dir = -1;
+	int r;
 
 	if (!in->j->policy->fd_dir)
 		return 0;
-	fs = (int)syscall(SYS_fsopen, "proc", FS_CLOEXEC);
-	if (fs < 0 || syscall(SYS_fsconfig, fs, FS_SET_STRING, "subset", "pid", 0) < 0 ||
-	    syscall(SYS_fsconfig, fs, FS_CREATE, NULL, NULL, 0) < 0)
-		return err_set(e, -errno, "a /proc of its own: %m");
-	proc = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, ATTRS);
-	if (proc < 0)
-		return err_set(e, -errno, "a /proc of its own: %m");
+	r = mnt_new("proc", "subset", "pid", &proc);
+	if (r < 0)
+		return err_set(e, r, "a /proc of its own: %m");
 	dir = openat(proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || dup2(dir, in->j->keep_fds) < 0) /* stays open over the exec */
 		return err_set(e, -errno, "/proc/self/fd: %m");

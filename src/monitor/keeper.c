@@ -5,9 +5,10 @@
  * connection ends, and tell the owner of the VM's end. It ends with the VM.
  *
  * The rehearsal is one container from begin to end, through the same messages as any: software emulation
- * translates code when it first runs, and touches pages of the template then. Its root is a directory in the
- * still empty share, its program a copy of this one. Afterwards the agent waits for a first message as if
- * nothing had been (agent/rehearse.c), and the share is empty again.
+ * translates code when it first runs, and touches pages of the template then. Its root is a file system of
+ * its own, mounted in the still empty share as any container's, its program a copy of this one. Afterwards
+ * the agent waits for a first message as if nothing had been (agent/rehearse.c), and the share is empty
+ * again.
  *
  * The VM waits no longer than its template is there, and WAIT_MAX_S. Distrusts: the guest, as guest.c does; a
  * rehearsal that does not end as it should ends the VM. Trusts: who can reach the socket (root). */
@@ -24,7 +25,9 @@
 #include "base/log.h"
 #include "hyper/pool.h"
 #include "monitor/priv.h"
+#include "sys/mnt.h"
 
+#define ROOT            "rootfs" /* of the rehearsal, in the share */
 #define REHEARSE_MAX_MS 20000
 #define WAIT_MAX_S      86400u
 #define PROGRAM_MAX     (4u << 20)
@@ -99,12 +102,11 @@ static void stop_waiting(struct keeper *k)
 
 static void give(struct keeper *k, int *conn)
 {
-	scoped_fd mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	struct monitor *m = k->m;
 	int r;
 
 	stop_waiting(k);
-	r = mounts < 0 ? -errno : pool_give(m->hv, *conn, mounts, m->plan.vm.share);
+	r = pool_give(m->hv, *conn, m->vm_mounts >= 0 ? m->vm_mounts : m->host_ns, m->share);
 	k->owner = take_fd(conn);
 	if (r == 0)
 		r = loop_add(&m->loop, &k->owner_src, k->owner, EPOLLIN, on_owner_end);
@@ -130,16 +132,47 @@ static void on_connect(struct source *s, uint32_t events unused_arg)
 		loop_stop(&k->m->loop);
 }
 
+/* Puts the tree into the share as ROOT; without one (-1) takes out what is there. What the VM still holds of
+ * it goes when it lets go. */
+static int change_root(const struct monitor *m, int tree)
+{
+	scoped_fd share = open(m->share, O_RDONLY | O_DIRECTORY | O_CLOEXEC), at = -1;
+
+	if (share < 0 || (tree >= 0 && mkdirat(share, ROOT, 0700) < 0))
+		return -errno;
+	at = openat(share, ROOT, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (at < 0)
+		return -errno;
+	if (tree >= 0)
+		return mnt_attach(tree, at);
+	/* By the working directory: a VM's own mount namespace has no /proc. */
+	if (fchdir(share) < 0 || umount2(ROOT, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 || chdir("/") < 0)
+		return -errno;
+	return unlinkat(share, ROOT, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+/* The same where the VM has its share. */
+static int change_vm_root(const struct monitor *m, int tree)
+{
+	int r;
+
+	if (m->vm_mounts < 0)
+		return change_root(m, tree);
+	if (setns(m->vm_mounts, CLONE_NEWNS) < 0)
+		return -errno;
+	r = change_root(m, tree);
+	return setns(m->host_ns, CLONE_NEWNS) < 0 ? -errno : r;
+}
+
 /* The VM is as it was before HELLO, only warm: it can be had. */
 static void become_ready(struct keeper *k)
 {
 	struct monitor *m = k->m;
-	scoped_fd share = open(m->plan.vm.share, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
 	mux_fini(&m->mux);
 	m->mux_up = false;
-	r = share < 0 ? -errno : io_remove_tree_at(share, "rootfs");
+	r = change_vm_root(m, -1);
 	if (r == 0)
 		r = pool_listen(m->state_fd, k->name);
 	if (r >= 0) {
@@ -231,26 +264,26 @@ static const struct mux_ops ops = {
 	.broken = on_broken,
 };
 
-/* share/rootfs with this program in it: what the guest sees of it is read as any container's root. */
-static int make_root(const char *share)
+/* A root with this program in it. */
+static int make_root(int *ret_tree)
 {
-	static const char *const dirs[] = { "rootfs",     "rootfs/bin", "rootfs/proc",
-					    "rootfs/sys", "rootfs/dev", "rootfs/tmp" };
-	scoped_fd dir = open(share, O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -1;
+	static const char *const dirs[] = { "bin", "proc", "sys", "dev", "tmp" };
+	scoped_fd tree = -1, to = -1;
 	scoped_free char *program = NULL;
 	size_t n;
-	int r;
+	int r = mnt_new("tmpfs", "mode", "0755", &tree);
 
-	if (dir < 0)
-		return -errno;
-	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
-		if (mkdirat(dir, dirs[i], 0755) < 0)
-			return -errno;
-	r = io_read_file_at(AT_FDCWD, "/proc/self/exe", PROGRAM_MAX, &program, &n);
+	for (size_t i = 0; i < ARRAY_LEN(dirs) && r == 0; i++)
+		r = mkdirat(tree, dirs[i], 0755) < 0 ? -errno : 0;
+	if (r == 0)
+		r = io_read_file_at(AT_FDCWD, "/proc/self/exe", PROGRAM_MAX, &program, &n);
 	if (r < 0)
 		return r;
-	to = openat(dir, "rootfs" REHEARSAL_PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-	return to < 0 ? -errno : io_write_full(to, program, n);
+	to = openat(tree, REHEARSAL_PROGRAM + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	r = to < 0 ? -errno : io_write_full(to, program, n);
+	if (r == 0)
+		*ret_tree = take_fd(&tree);
+	return r;
 }
 
 static int watch(struct keeper *k)
@@ -281,11 +314,14 @@ int keeper_hold(struct monitor *m, struct err *e)
 static int begin(struct keeper *k)
 {
 	struct monitor *m = k->m;
+	scoped_fd root = -1;
 	int r;
 
 	r = watch(k);
 	if (r == 0)
-		r = make_root(m->plan.vm.share);
+		r = make_root(&root);
+	if (r == 0)
+		r = change_vm_root(m, root);
 	if (r == 0)
 		r = mux_init(&m->mux, &m->loop, m->hv->agent_fd, MSG_A_READY, &ops, k);
 	if (r < 0)

@@ -257,6 +257,8 @@ static int use_waiting(struct monitor *m, struct pool_vm *vm, struct err *e)
 {
 	int r = proc_be_like_caller(vm->hv->pid);
 
+	if (r == 0 && vm->hv->helper > 0)
+		r = proc_be_like_caller(vm->hv->helper);
 	m->share = arena_str(&m->mem, vm->share);
 	if (!m->share)
 		r = -ENOMEM;

@@ -33,6 +33,9 @@
 #define ATTR_NODIRATIME   0x00000080u
 #define ATTR_NOSYMFOLLOW  0x00200000u
 #define FLAG_NOSYMFOLLOW  256ul
+#define FS_CLOEXEC        1u
+#define FS_SET_STRING     1u
+#define FS_CREATE         6u
 #define LINKS_MAX         40   /* as the kernel's MAXSYMLINKS */
 #define STEPS_MAX         4096 /* components walked for one path */
 #define FD_PATH_MAX       40
@@ -291,6 +294,21 @@ int mnt_detach(int on)
 
 	fd_path(on, path);
 	return umount2(path, MNT_DETACH) < 0 ? -errno : 0;
+}
+
+int mnt_new(const char *type, const char *option, const char *value, int *ret_tree)
+{
+	scoped_fd fs = (int)syscall(SYS_fsopen, type, FS_CLOEXEC);
+	long fd;
+
+	if (fs < 0 || (option && syscall(SYS_fsconfig, fs, FS_SET_STRING, option, value, 0) < 0) ||
+	    syscall(SYS_fsconfig, fs, FS_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	fd = syscall(SYS_fsmount, fs, FS_CLOEXEC, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_tree = (int)fd;
+	return 0;
 }
 
 int mnt_clone(int from, bool recursive, int *ret_tree)

@@ -37,9 +37,12 @@ int must_check mnt_remount(int on, unsigned long flags, const char *data);
 /* Takes off the mount whose root `on` is, with what is below it. */
 int must_check mnt_detach(int on);
 
+/* A file system of its own, nosuid, nodev and noexec, not attached yet: mnt_attach(). `option` is one that
+ * its type knows, with its value; NULL = none. */
+int must_check mnt_new(const char *type, const char *option, const char *value, int *ret_tree);
 /* A copy of the mount at `from` (an fd), not attached yet; recursive = with the mounts below it. */
 int must_check mnt_clone(int from, bool recursive, int *ret_tree);
-/* Attaches what mnt_clone() made. */
+/* Attaches what mnt_new() or mnt_clone() made. */
 int must_check mnt_attach(int tree, int on);
 /* mount_setattr(2): MOUNT_ATTR_* to set and to clear on the mount that the fd is in. */
 int must_check mnt_set_attr(int fd, uint64_t set, uint64_t clear, bool recursive);

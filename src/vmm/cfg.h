@@ -17,6 +17,7 @@ struct vmm_cfg {
 	int kvm_fd;      /* -1: open /dev/kvm */
 	uint64_t memory; /* bytes, whole pages of 1 MiB */
 	bool huge_pages; /* 2 MiB pages of the host's pool */
+	bool merge;      /* the host's KSM may merge private pages with equal ones */
 	/* The memory's file; -1: memory of this process alone, or a fresh memfd where a share's back end must
 	 * see it. Written through, or a template's, of which `clone` maps the pages copy-on-write. */
 	int memory_fd;

@@ -33,6 +33,8 @@ static const struct option_row {
 	{ "memory", OPT_SIZE, offsetof(struct options, memory), "SIZE", "32M or more, whole MiB (128M)" },
 	{ "huge-pages", OPT_FLAG, offsetof(struct options, huge_pages), "",
 	  "memory of the host's 2 MiB pages" },
+	{ "merge", OPT_FLAG, offsetof(struct options, merge), "",
+	  "the host's KSM may merge its pages with equal ones" },
 	{ "console", OPT_TEXT, offsetof(struct options, console), "WHERE",
 	  "hvc0: stdio, pty, none, FILE or fd:N (stdio)" },
 	{ "serial", OPT_TEXT, offsetof(struct options, serial), "FILE",
@@ -266,6 +268,7 @@ static int cmd_run(int argc, char **argv, struct err *e)
 	cfg.memory = o.memory;
 	cfg.cpus = o.cpus > LAYOUT_VCPUS_MAX ? 0 : (uint32_t)o.cpus;
 	cfg.huge_pages = o.huge_pages;
+	cfg.merge = o.merge;
 	cfg.clone = o.clone;
 	cfg.cmdline = o.cmdline;
 	cfg.rng = o.rng;

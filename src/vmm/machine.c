@@ -122,6 +122,9 @@ static int build_memory(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 		return err_set(e, -EINVAL, "memory: whole MiB from 32M to 1024G");
 	m->ram_size = cfg->memory;
 	r = make_ram(m, cfg, e);
+	if (r == 0 && cfg->merge)
+		(void)madvise(m->ram, m->ram_size,
+			      MADV_MERGEABLE); /* a kernel without KSM: `cor check` says it */
 	if (r == 0)
 		r = add_ram(m, 0, 0, low, e);
 	if (r == 0 && cfg->memory > low)

@@ -22,7 +22,7 @@ struct options {
 	const char *kernel, *initrd, *cmdline, *console, *serial, *port, *kvm, *control, *memory_file,
 		*restore, *virtiofs;
 	uint64_t memory, cpus;
-	bool huge_pages, clone, rng, balloon;
+	bool huge_pages, merge, clone, rng, balloon;
 	struct option_list disks, pmems, nets, fs;
 };
 

@@ -77,7 +77,7 @@ enum msg_type {
 	MSG_P_TAKE = 224, /* nothing; answered by GIVEN. From then on the connection's end is the VM's end */
 	MSG_P_END,        /* nothing; the VM ends, and then the connection */
 	/* from the keeper */
-	MSG_P_GIVEN, /* msg_given; fds: enum hv_given_fd (hyper/hyper.h) */
+	MSG_P_GIVEN, /* msg_given; fds: enum pool_fd (hyper/pool.h) */
 	MSG_P_ENDED, /* msg_ended: the VM ended by itself */
 };
 
@@ -307,9 +307,9 @@ struct msg_ctr {
 
 /* A VM that waited, for its new owner. */
 struct msg_given {
-	uint32_t pid;   /* of the hypervisor, a child of the keeper */
-	uint64_t start; /* its start time: sys/proc.h */
-	char *share;    /* the shared directory, in the mount namespace that comes with it */
+	uint32_t pid;    /* of the hypervisor, a child of the keeper */
+	uint32_t helper; /* of its second process, whose pidfd leads to the mount namespace; 0 = none */
+	char *share;     /* the shared directory, in the mount namespace that comes with it */
 };
 
 struct msg_ended {

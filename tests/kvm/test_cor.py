@@ -71,8 +71,14 @@ def test_vmm_life(t):
 
 @case(timeout=300, only=("cor",))
 def test_vmm_clones(t):
-    """On cor-vmm: own identity of a clone, two CPUs, spoilt templates."""
-    vm_tests(t, "vm/template.own_machine", "vm/template.sizes", settings=OURS, timeout=250)
+    """On cor-vmm: own identity of a clone, two CPUs, spoilt templates, memory for KSM."""
+    vm_tests(t, "vm/template.own_machine", "vm/template.sizes", "vm/memory.ksm", settings=OURS, timeout=250)
+
+
+@case(timeout=600, only=("cor",))
+def test_vmm_pool(t):
+    """On cor-vmm: VMs that wait, one taken, killed, drained."""
+    vm_tests(t, "vm/pool.own_machine", "vm/pool.life", "vm/pool.killed", "vm/pool.end", settings=OURS, timeout=550)
 
 
 SCRIPT = r"""

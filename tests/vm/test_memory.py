@@ -146,16 +146,16 @@ def test_never_without_protection(t):
             t.eq(out[REPORTING], want, f"feature in {out!r}")
 
 
-def mergeable(pid, size):
-    """Is guest memory, the mapping of that size, open to KSM?"""
-    flags, found = None, []
+def mergeable(pid):
+    """Bytes of mappings that are open to KSM."""
+    size, found = 0, 0
     with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
         for line in f:
             m = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
             if m:
-                flags = int(m[2], 16) - int(m[1], 16) == size
-            elif flags and line.startswith("VmFlags:"):
-                found.append("mg" in line.split())
+                size = int(m[2], 16) - int(m[1], 16)
+            elif line.startswith("VmFlags:") and "mg" in line.split():
+                found += size
     return found
 
 
@@ -171,7 +171,8 @@ def test_ksm(t):
             t.rt.globals = made + ["--set", f"template={template}"] + (["--set", f"ksm.domain={domain}"] if domain else [])
             c.up()
             c.wait_out("up")
-            pid = qemu_of(t, c)
+            pid = int((t.rt.root / c.id / "vm").read_text().split()[0])
             t.eq(str(t.path("templates")) in open(f"/proc/{pid}/maps", encoding="utf-8").read(), template == "on", "clone")
-            t.eq(mergeable(pid, 512 << 20), [want])
+            got = mergeable(pid)  # a kernel mapped from its file, in the middle of the memory, is not
+            t.true(480 << 20 <= got <= 512 << 20 if want else got == 0, f"{got} bytes")
             c.finish()

@@ -67,6 +67,11 @@ def vm_of(t, c):
     return int((t.rt.root / c.id / "vm").read_text().split()[0])
 
 
+def kept(keeper):
+    """The VM's process, of one that waits."""
+    return next(p for p in leak.descendants(keeper) if leak.comm(p) != "cor-fsd")
+
+
 def up(t, script="echo up; exec sleep 1000"):
     """A running container whose VM had waited."""
     wait_full(t)
@@ -187,7 +192,7 @@ def test_killed(t):
     store = use(t)
     with t.step("the keeper of a waiting VM"):
         keeper = waiting(t)[0]["keeper"]
-        vm = leak.descendants(keeper)[0]
+        vm = kept(keeper)
         os.kill(keeper, signal.SIGKILL)
         t.wait(lambda: is_gone(vm), "its VM's end")
         t.eq(waiting(t), [])
@@ -195,14 +200,14 @@ def test_killed(t):
     with t.step("a waiting VM"):
         wait_full(t)
         keeper = waiting(t)[0]["keeper"]
-        os.kill(leak.descendants(keeper)[0], signal.SIGKILL)
+        os.kill(kept(keeper), signal.SIGKILL)
         t.wait(lambda: is_gone(keeper), "its keeper's end")
         t.eq(waiting(t), [])
         t.eq([p.name for p in store.glob("*/pool/*") if p.name != "lock"], [])
         t.eq(run(t, "echo fine"), ("fine\n", False))
     with t.step("a waiting VM that hangs: another is started"):
         wait_full(t)
-        os.kill(leak.descendants(waiting(t)[0]["keeper"])[0], signal.SIGSTOP)
+        os.kill(kept(waiting(t)[0]["keeper"]), signal.SIGSTOP)
         t.eq(run(t, "echo fine")[0], "fine\n")
     with t.step("the keeper of one in use"):
         c, vm, keeper = up(t)
@@ -257,7 +262,7 @@ def test_end(t):
                 t.has(f.read(), "/cor-pool")
     with t.step("drain"):
         vms = [v for k in keepers for v in leak.descendants(k)]
-        t.eq(len(vms), 2)
+        t.eq(len({kept(k) for k in keepers}), 2)
         t.rt("pool", "drain")
         t.wait(lambda: all(is_gone(p) for p in keepers + vms), "the end of all")
         t.eq(waiting(t), [])

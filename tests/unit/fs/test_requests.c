@@ -79,7 +79,7 @@ static int begin(void)
 
 static int setup(void **state)
 {
-	struct fs_conf conf = { .max_fds = 64, .max_inodes = 100 };
+	struct fs_conf conf = { .max_fds = 64, .max_inodes = 100, .timeout_ms = 7000 };
 
 	if (tmpdir_set_up(state) < 0)
 		return -1;
@@ -312,6 +312,23 @@ static void test_xattrs(void **state)
 	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "trusted.x", 10), -EOPNOTSUPP);
 }
 
+/* Names in the root are asked for again each time: the host puts other things there. */
+static void test_validity(void **state)
+{
+	const struct fuse_entry_out *o = answer();
+	uint64_t top = 0, sub = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(mkdirat(t.dir->fd, "in/a", 0700), 0);
+	assert_int_equal(mkdirat(t.dir->fd, "in/a/b", 0700), 0);
+	assert_int_equal(lookup(FUSE_ROOT_ID, "a", &top), 0);
+	assert_int_equal(o->entry_valid, 0);
+	assert_int_equal(o->attr_valid, 7);
+	assert_int_equal(lookup(top, "b", &sub), 0);
+	assert_int_equal(o->entry_valid, 7);
+}
+
 /* More files than allowed: an error that goes away when the guest forgets some. */
 static void test_many_files(void **state)
 {
@@ -355,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_special_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_handles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_validity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
 	};
 

@@ -65,12 +65,13 @@ static pid_t keep(const struct vmcfg *cfg, int conn, int *agent)
 	hv->agent_fd = other_end(agent);
 	hv->console_fd = other_end(&unused[0]);
 	hv->log_fd = other_end(&unused[1]);
+	hv->helper = cfg->hypervisor == PLAN_HV_KVM ? pid + 1 : -1;
 	assert_int_equal(hv->ops->attach(hv, other_end(&unused[2])), 0);
 	assert_int_equal(pool_give(hv, conn, here, "/some/share"), 0);
 	assert_int_equal(hv->agent_fd, -1);
 	for (size_t i = 0; i < 3; i++)
 		(void)close(unused[i]);
-	hv->pid = -1; /* the child is the test's */
+	hv->pid = hv->helper = -1; /* the child is the test's */
 	hv_free(hv);
 	return pid;
 }
@@ -96,9 +97,9 @@ static pid_t start_keeper(const struct vmcfg *cfg, int listening, bool tells)
 	_exit(0);
 }
 
-static void take_and_end(struct tmpdir *t, bool tells, int want)
+static void take_and_end(struct tmpdir *t, enum plan_hypervisor driver, bool tells, int want)
 {
-	struct vmcfg cfg = cfg_of(t);
+	struct vmcfg cfg = { .hypervisor = driver, .template_dir = t->path };
 	scoped_fd dir = open_pool(t), listening = -1;
 	char name[POOL_NAME], byte = 0;
 	struct pool_vm vm;
@@ -112,6 +113,7 @@ static void take_and_end(struct tmpdir *t, bool tells, int want)
 	assert_int_equal(pool_take(&cfg, &vm), 0);
 	assert_string_equal(vm.share, "/some/share");
 	assert_true(vm.mounts >= 0 && vm.hv->keeper >= 0 && vm.hv->pid > 1);
+	assert_int_equal(vm.hv->helper, driver == PLAN_HV_KVM ? vm.hv->pid + 1 : -1);
 	assert_int_equal(write(vm.hv->agent_fd, "x", 1), 1);
 	assert_int_equal(read(vm.hv->agent_fd, &byte, 1), 1);
 	assert_int_equal(byte, 'y');
@@ -128,8 +130,9 @@ static void take_and_end(struct tmpdir *t, bool tells, int want)
 
 static void test_take(void **state)
 {
-	take_and_end(*state, true, 3 << 8);
-	take_and_end(*state, false, SIGKILL);
+	take_and_end(*state, PLAN_HV_QEMU, true, 3 << 8);
+	take_and_end(*state, PLAN_HV_QEMU, false, SIGKILL);
+	take_and_end(*state, PLAN_HV_KVM, true, 3 << 8); /* which has a helper */
 }
 
 static void test_none(void **state)

@@ -67,11 +67,16 @@ static void test_template(void **state)
 	static const char *const maker[] = { "--kernel",      "fd:8",  "--initrd",  "fd:9",
 					     "--memory-file", "fd:10", "--cmdline", "quiet panic=-1" };
 	static const char *const clone[] = { "--restore", "fd:8", "--memory-file", "fd:9", "--clone" };
+	static const char *const merged[] = { "--restore", "fd:8",    "--memory-file",
+					      "fd:9",      "--merge", "--clone" };
 	static char dir[] = "/templates/a";
 	struct vmcfg c = config();
 
 	c.template_dir = dir;
 	check_args(&c, clone, ARRAY_LEN(clone));
+	c.merge = true;
+	check_args(&c, merged, ARRAY_LEN(merged));
+	c.merge = false;
 	c.template_make = true;
 	check_args(&c, maker, ARRAY_LEN(maker));
 }

@@ -220,6 +220,15 @@ static int mounts_child(const char *path)
 	if (mnt_set_propagation(tree, MS_SHARED) < 0 || mnt_set_propagation(tree, MS_PRIVATE) < 0)
 		return 11;
 	close(tree);
+	if (mnt_new("tmpfs", "mode", "0750", &tree) < 0 || mkdirat(tree, "inside", 0755) < 0 ||
+	    mnt_place(t->fd, "/root/new", MNT_WANT_DIR, &on, &real) < 0 || mnt_attach(tree, on) < 0 ||
+	    fstatat(t->fd, "root/new/inside", &st, 0) < 0 || fstatat(t->fd, "root/new", &st, 0) < 0 ||
+	    (st.st_mode & 07777) != 0750)
+		return 12;
+	if (mnt_new("tmpfs", "nothing", "1", &tree) != -EINVAL ||
+	    mnt_new("no such", NULL, NULL, &tree) != -ENODEV)
+		return 13;
+	close(tree);
 	if (mnt_open_plain(t->fd, "root", O_PATH, &fd) < 0 || mnt_clone(fd, true, &tree) < 0 ||
 	    mnt_attach(tree, fd) < 0)
 		return 8;
