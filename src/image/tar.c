@@ -618,6 +618,10 @@ int tar_next(struct tar *t, struct tar_entry *ret, struct err *e)
 	t->pad = -t->left % TAR_BLOCK;
 	if (r == 0)
 		r = fill(t, b, &x, ret, e);
+	if (r == 0 && ret->type != TAR_FILE) { /* v7's directory may have data: no piece of it */
+		t->pad += t->left;
+		t->left = 0;
+	}
 	if (r == 0)
 		t->n++;
 	return r < 0 ? r : 1;
