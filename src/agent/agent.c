@@ -14,10 +14,12 @@
 
 #include "agent/boot.h"
 #include "agent/ctr.h"
+#include "agent/layers.h"
 #include "agent/proc.h"
 #include "agent/stats.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/str.h"
 
 #define NS_PER_S      1000000000
 #define REQUEST_USUAL 16384       /* what most requests decode to */
@@ -154,12 +156,28 @@ void agent_flush_share(struct agent *a)
 	agent_mark(a, "share-flushed");
 }
 
+/* Over the share's empty root: everything else finds it there as it finds any other. */
+static int mount_layers(struct agent *a, const struct msg_ctr *m, struct err *e)
+{
+	scoped_free char *on = m->layers.n ? str_fmt("%s/rootfs", a->conf.share) : NULL;
+	int r;
+
+	if (m->layers.n == 0)
+		return 0;
+	r = on ? layers_mount(m, on, e) : err_set(e, -ENOMEM, "out of memory");
+	if (r == 0)
+		agent_mark(a, "images-mounted");
+	return r;
+}
+
 /* Handlers: 1 = answered or to be answered later, 0 = success, -errno with e set. */
 static int on_create(struct agent *a, uint32_t id, const void *v, struct err *e)
 {
 	int r;
 
 	r = mount_share(a, e);
+	if (r == 0)
+		r = mount_layers(a, v, e);
 	if (r == 0)
 		r = ctr_create(a, id, v, e);
 	return r < 0 ? r : 1;

@@ -19,6 +19,7 @@
 
 #include "agent/agent.h"
 #include "agent/early.h"
+#include "agent/layers.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -161,6 +162,22 @@ uint64_t boot_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* All that can be done before anybody knows which images. What is missing is missed when they are mounted. */
+static void prepare_layers(const char *demand)
+{
+	static const char *const modules[] = { "nd_pmem", "virtio_pmem", "crc32c_generic", "erofs",
+					       "overlay" };
+	unsigned n = layers_announced();
+	struct err e = { 0 };
+
+	if (n == 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(modules); i++)
+		boot_load_on_demand(demand, modules[i]);
+	if (layers_await(n, &e) < 0)
+		log_error("%s", e.msg);
+}
+
 int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, struct err *e)
 {
 	size_t n;
@@ -179,6 +196,7 @@ int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, str
 				 &n)); /* no list: nothing to load */
 	if (boot_has_word(WORD_VIRTIOFS))
 		boot_load_on_demand(*ret_demand, "virtiofs");
+	prepare_layers(*ret_demand);
 	times->modules = boot_now_ns();
 	raise_loopback();
 	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -212,7 +230,7 @@ static char *find_port(void)
 	return NULL;
 }
 
-static int open_uevents(void)
+int boot_open_uevents(void)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
 	scoped_fd fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
@@ -241,7 +259,7 @@ static int await_host(int port)
 
 int boot_open_channel(int *ret_fd, struct err *e)
 {
-	scoped_fd events = open_uevents(), fd = -1;
+	scoped_fd events = boot_open_uevents(), fd = -1;
 	char drop[4096];
 	int r;
 
@@ -267,19 +285,31 @@ int boot_open_channel(int *ret_fd, struct err *e)
 	return 0;
 }
 
-bool boot_has_word(const char *word)
+static char *find_word(const char *begin, bool whole)
 {
 	scoped_free char *line = NULL;
 	char *rest, *w;
 	size_t n;
 
 	if (io_read_file_at(AT_FDCWD, "/proc/cmdline", 65536, &line, &n) < 0)
-		return false;
+		return NULL;
 	rest = line;
 	while ((w = strsep(&rest, " \n")) != NULL)
-		if (strcmp(w, word) == 0)
-			return true;
-	return false;
+		if (str_starts(w, begin) && (!whole || !w[strlen(begin)]))
+			return strdup(w + strlen(begin));
+	return NULL;
+}
+
+char *boot_word_value(const char *begin)
+{
+	return find_word(begin, false);
+}
+
+bool boot_has_word(const char *word)
+{
+	scoped_free char *end = find_word(word, true);
+
+	return end != NULL;
 }
 
 void boot_end(void)

@@ -26,6 +26,11 @@ void boot_load_on_demand(const char *list, const char *name);
 int must_check boot_extra_sysfs(struct err *e);
 /* True if the kernel's command line has the word. */
 bool boot_has_word(const char *word);
+/* What stands behind `begin` in the first word of the command line that begins so (free()); NULL = none does.
+ */
+char *boot_word_value(const char *begin);
+/* A socket that becomes readable when a device appears. */
+int must_check boot_open_uevents(void);
 /* CLOCK_BOOTTIME in ns. */
 uint64_t boot_now_ns(void);
 /* Writes everything back and ends the machine. Returns only if the kernel refuses. */

@@ -366,7 +366,7 @@ static int send_off(const struct proc *p, const struct proc_spawn *s)
 	if (!a->share_mounted)
 		return io_send_fds(p->ctl_fd, a->request, a->request_len, NULL, 0);
 	share = open(a->conf.share, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = share < 0 ? -errno : mnt_clone(share, false, &tree);
+	r = share < 0 ? -errno : mnt_clone(share, true, &tree);
 	return r < 0 ? r : io_send_fds(p->ctl_fd, a->request, a->request_len, &tree, 1);
 }
 

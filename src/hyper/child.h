@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define HV_CHILD_FDS 16
+#define HV_CHILD_FDS 48 /* a layer of an image is one */
 
 struct hv_child {
 	const char *path;   /* executable, no PATH look-up */

@@ -13,6 +13,10 @@ static const char *const machine_words[PLAN_HV_N] = {
 	[PLAN_HV_KVM] = "console=hvc0 8250.nr_uarts=0 " WORD_VIRTIOFS,
 };
 
+/* What differs if it has pmem devices. QEMU's tables speak of memory beyond 4 GiB then, for which a stock
+ * kernel sets 64 MiB aside (swiotlb). */
+static const char *const layer_words[PLAN_HV_N] = { [PLAN_HV_QEMU] = " numa=off", [PLAN_HV_KVM] = "" };
+
 static const char *const words[] = {
 	/* Life: a panic must end the machine, and leave its last words on the console. */
 	"quiet",
@@ -100,6 +104,8 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 	}
 	if (!cfg->kvm)
 		str_addf(to, "%s%s", gap, keep_locks);
+	if (cfg->layers.n)
+		str_addf(to, "%s" WORD_LAYERS "%zu%s", gap, cfg->layers.n, layer_words[cfg->hypervisor]);
 	if (khz)
 		str_addf(to, "%s" TSC_WORD "%llu", gap, (unsigned long long)khz);
 	return str_check(to);

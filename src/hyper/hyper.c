@@ -31,8 +31,6 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 	if (!hv_ops_of(cfg))
 		return err_set(e, -EINVAL, "hypervisor number %u: this monitor has no such driver",
 			       cfg->hypervisor);
-	if (cfg->layers.n)
-		return err_set(e, -ENOTSUP, "this build can't give images to a VM yet");
 	hv = calloc(1, sizeof *hv);
 	if (!hv)
 		return err_set(e, -ENOMEM, "out of memory");

@@ -20,6 +20,7 @@
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
 #include "hyper/jailed.h"
+#include "hyper/layers.h"
 #include "hyper/shape.h"
 #include "sys/proc.h"
 #include "wire/vmmctl.h"
@@ -88,8 +89,8 @@ static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct e
 		if (fds[i] < 0)
 			return err_set(e, -errno, "%s%s: %m", f->path ? "" : "template ", path);
 	}
-	*ret_n = n;
-	return 0;
+	*ret_n = n + cfg->layers.n;
+	return hv_layers_open(cfg, fds + n, e);
 }
 
 /* ---- arguments ---- */
@@ -137,6 +138,10 @@ int kvm_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 		add_fd(to, files[i].option, "", KVM_FD_FILES + i);
 	if (cfg->merge)
 		strv_add(to, "--merge");
+	for (size_t i = 0; i < cfg->layers.n; i++) {
+		strv_add(to, "--pmem");
+		strv_addf(to, "fd:%zu,ro", KVM_FD_FILES + n + i);
+	}
 	if (is_clone(cfg)) {
 		strv_add(to, "--clone");
 	} else {
@@ -164,7 +169,7 @@ static int pair(int type, int *ret_ours, int *ret_theirs)
 
 /* Ends for both processes, by the number each has there. */
 struct ends {
-	int vmm[KVM_FD_FILES_MAX];
+	int vmm[KVM_FD_N];
 	int fsd[FSD_SOCKET + 1];
 	size_t n_vmm;
 };
@@ -380,6 +385,7 @@ static int kvm_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.template_dir = NULL;
 	plain.template_make = false;
 	plain.merge = false;
+	hv_shape_layers(cfg, to);
 	r = hv_shape_files(files, ARRAY_LEN(files), to, e);
 	if (r == 0)
 		r = kvm_args(&plain, &args, e);

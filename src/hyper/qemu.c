@@ -13,6 +13,7 @@
 
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
+#include "hyper/layers.h"
 #include "hyper/qmp.h"
 #include "hyper/shape.h"
 #include "sys/proc.h"
@@ -114,7 +115,7 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 					"qemu.path in cor.conf",
 			      .preload = cfg->hypervisor_preload,
 			      .small_pages = is_clone(cfg),
-			      .n_fds = theirs[QEMU_FD_MEMORY] < 0 ? QEMU_FD_MEMORY : QEMU_FD_N };
+			      .n_fds = QEMU_FD_MEMORY };
 	scoped_strv args = { 0 };
 	int r;
 
@@ -122,8 +123,20 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 	if (r < 0)
 		return r;
 	c.argv = args.p;
+	while (c.n_fds < QEMU_FD_N && theirs[c.n_fds] >= 0)
+		c.n_fds++;
 	memcpy(c.fds, theirs, sizeof c.fds[0] * c.n_fds);
 	return hv_child_start(&c, &hv->pid, &hv->pidfd, e);
+}
+
+/* Without a file for the memory its number is held by another one that is harmless: layers follow. */
+static int open_layers(const struct vmcfg *cfg, int theirs[QEMU_FD_N], struct err *e)
+{
+	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
+		theirs[QEMU_FD_MEMORY] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
+	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
+		return err_set(e, -errno, "channels to the hypervisor: %m");
+	return hv_layers_open(cfg, theirs + QEMU_FD_LAYERS, e);
 }
 
 /* The template's state, if this is to be a clone. */
@@ -167,6 +180,8 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 		(void)err_set(e, r, "channels to the hypervisor: %m");
 	if (r == 0)
 		r = open_memory(cfg, &theirs[QEMU_FD_MEMORY], e);
+	if (r == 0)
+		r = open_layers(cfg, theirs, e);
 	if (r == 0)
 		r = give_state(q, cfg, e);
 	if (r == 0)

@@ -16,7 +16,8 @@ enum qemu_fd {
 	QEMU_FD_CONSOLE,
 	QEMU_FD_QMP,
 	QEMU_FD_MEMORY, /* a template's, if there is one */
-	QEMU_FD_N
+	QEMU_FD_LAYERS, /* from here on, one for each of cfg->layers */
+	QEMU_FD_N = QEMU_FD_LAYERS + LAYERS_MAX
 };
 
 /* Files of a template: memory is mapped by the argument list, state goes over QMP. */

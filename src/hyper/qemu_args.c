@@ -109,6 +109,36 @@ static void add_memory(const struct vmcfg *cfg, struct strv *to)
 		add_option(to, head.p, path.p);
 }
 
+/* Each layer is a pmem device behind the memory. QEMU opens what the monitor has opened, for reading: no name
+ * leads to another file. In software emulation and in KVM alike the guest's writes to it are lost. */
+static void add_layers(const struct vmcfg *cfg, struct strv *to)
+{
+	for (size_t i = 0; i < cfg->layers.n; i++) {
+		strv_add(to, "-object");
+		strv_addf(to,
+			  "memory-backend-file,id=layer%zu,size=%llu,align=%u,share=on,readonly=on,"
+			  "mem-path=/proc/self/fd/%zu",
+			  i, (unsigned long long)cfg->layers.p[i].size, LAYER_ALIGN, QEMU_FD_LAYERS + i);
+		strv_add(to, "-device");
+		strv_addf(to, "virtio-pmem-pci,memdev=layer%zu", i);
+	}
+}
+
+/* RAM, and room behind it for devices that are memory. */
+static void add_size(const struct vmcfg *cfg, struct strv *to)
+{
+	uint64_t all = cfg->memory;
+
+	for (size_t i = 0; i < cfg->layers.n; i++)
+		all += cfg->layers.p[i].size;
+	strv_add(to, "-m");
+	if (cfg->layers.n)
+		strv_addf(to, "%lluM,maxmem=%lluM", (unsigned long long)(cfg->memory / MIB),
+			  (unsigned long long)(all / MIB));
+	else
+		strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
+}
+
 /* A clone that gives back memory without the preloaded object would take it from its template. */
 static void add_balloon(const struct vmcfg *cfg, struct strv *to)
 {
@@ -144,14 +174,14 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	strv_add(to, "-machine");
 	strv_addf(to, "%s%s", machine, cfg->merge ? "on" : "off");
 	add_cpu(cfg, to);
-	strv_add(to, "-m");
-	strv_addf(to, "%lluM", (unsigned long long)(cfg->memory / MIB));
+	add_size(cfg, to);
 	add_memory(cfg, to);
 	add_boot(cfg, to);
 	strv_add(to, "-fsdev");
 	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
 	add_all(to, devices, ARRAY_LEN(devices));
 	add_balloon(cfg, to);
+	add_layers(cfg, to);
 	for (size_t i = 0; i < cfg->hypervisor_params.n; i++)
 		strv_add(to, cfg->hypervisor_params.p[i]);
 	r = strv_check(to);

@@ -26,6 +26,12 @@ int hv_shape_files(const char *const *files, size_t n, struct str *to, struct er
 	return r;
 }
 
+void hv_shape_layers(const struct vmcfg *cfg, struct str *to)
+{
+	for (size_t i = 0; i < cfg->layers.n; i++)
+		str_addf(to, "layer %llu\n", (unsigned long long)cfg->layers.p[i].size);
+}
+
 int hv_shape_args(const struct strv *args, struct str *to, struct err *e)
 {
 	for (size_t i = 0; i < args->n; i++)

@@ -4,9 +4,12 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "wire/plan.h"
 
 /* Appends what tells these files (NULL = none) from any others, later versions of themselves too. */
 int must_check hv_shape_files(const char *const *files, size_t n, struct str *to, struct err *e);
+/* Appends the sizes of the layers: any others of the same sizes can stand in their places. */
+void hv_shape_layers(const struct vmcfg *cfg, struct str *to);
 /* Appends the arguments; -ENOMEM also if some before failed. */
 int must_check hv_shape_args(const struct strv *args, struct str *to, struct err *e);
 

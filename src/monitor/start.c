@@ -157,7 +157,7 @@ static int make_mount_points(struct monitor *m, struct err *e)
 	const struct msg_ctr *c = &m->plan.ctr;
 	scoped_fd root = -1;
 
-	if (!m->plan.root_readonly)
+	if (!m->plan.root_readonly || !m->plan.root)
 		return 0;
 	root = open(m->plan.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

@@ -23,7 +23,7 @@ static inline gpa_t gpa(uint64_t v)
 }
 
 /* RAM below and above the hole, and one for each pmem slot. */
-#define GMEM_REGIONS_MAX 16
+#define GMEM_REGIONS_MAX 26
 #define GMEM_PAGE        4096u
 
 struct gmem_region {

@@ -34,8 +34,8 @@ bool pool_suits(const struct settings *s, const struct spec *spec, const struct 
 {
 	const struct hv_ops *ops = hv_ops_of(vm);
 
-	return s->pool > 0 && vm->template_dir && ops && ops->control && !spec->process.selinux_label &&
-	       spec->hooks.lists[HOOK_CREATE_CONTAINER].n == 0;
+	return s->pool > 0 && !vm->layers.n && vm->template_dir && ops && ops->control &&
+	       !spec->process.selinux_label && spec->hooks.lists[HOOK_CREATE_CONTAINER].n == 0;
 }
 
 static int open_pool(const char *template_dir, struct err *e)
@@ -238,5 +238,5 @@ bool pool_wants(const struct settings *s, const struct vmcfg *vm)
 {
 	scoped_free char *path = vm->template_dir ? str_fmt("%s/" POOL_DIR, vm->template_dir) : NULL;
 
-	return path && (s->pool > 0 || access(path, F_OK) == 0);
+	return path && !vm->layers.n && (s->pool > 0 || access(path, F_OK) == 0);
 }

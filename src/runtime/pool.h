@@ -10,7 +10,7 @@
 #include "runtime/templates.h"
 
 /* True if a container may be given a VM that waited. Those that ask for something that a process is given
- * when it starts, or for hooks in the VM's mount namespace, get one of their own. */
+ * when it starts (images too), or for hooks in the VM's mount namespace, get one of their own. */
 bool pool_suits(const struct settings *s, const struct spec *spec, const struct vmcfg *vm);
 
 /* Starts VMs of vm's template until settings->pool of them wait, one after the other. If another process does

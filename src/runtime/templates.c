@@ -69,6 +69,17 @@ static int make(const struct templates_beside *b, struct err *e)
 	return r;
 }
 
+static void keep_pool(const struct templates_beside *b)
+{
+	struct err e = { 0 };
+
+	if (b->settings->pool > 0)
+		may_fail(pool_fill(b->settings, b->libexecdir, b->vm, false,
+				   &e)); /* the next container tries again */
+	else
+		may_fail(pool_drain(b->settings, b->vm->template_dir, &e)); /* as above */
+}
+
 /* In a process of its own. */
 static void work(void *arg)
 {
@@ -84,11 +95,8 @@ static void work(void *arg)
 			return;
 		b->vm->template_dir = dir;
 	}
-	if (b->settings->pool > 0)
-		may_fail(pool_fill(b->settings, b->libexecdir, b->vm, false,
-				   &e)); /* the next container tries again */
-	else
-		may_fail(pool_drain(b->settings, b->vm->template_dir, &e)); /* as above */
+	if (pool_wants(b->settings, b->vm))
+		keep_pool(b);
 	b->vm->template_dir = NULL;
 }
 

@@ -107,11 +107,22 @@ static int trees_take(const struct share *s, struct share_trees *t, struct err *
 	for (i = 0; i < 1 + s->n_binds; i++) {
 		t->fd[i] = -1;
 		t->n = i + 1;
+		if (i == 0 && !s->root)
+			continue;
 		r = tree_take(host, i == 0 ? &root : &s->binds[i - 1], &t->fd[i], e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+/* An empty one, where the guest makes its own. By the working directory: mnt_fs() needs a /proc, which a VM's
+ * own mount namespace has not. */
+static int mount_empty(int at)
+{
+	if (fchdir(at) < 0 || mount("cor", ".", "tmpfs", ENTRY_FLAGS, "mode=0755,size=64k") < 0)
+		return -errno;
+	return chdir("/") < 0 ? -errno : 0;
 }
 
 static int add_entry(int dir, const char *name, bool is_file, int tree)
@@ -124,7 +135,7 @@ static int add_entry(int dir, const char *name, bool is_file, int tree)
 	at = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (at < 0)
 		return -errno;
-	return mnt_attach(tree, at);
+	return tree < 0 ? mount_empty(at) : mnt_attach(tree, at);
 }
 
 int share_fill(const struct share *s, const struct share_trees *t, struct err *e)
@@ -186,7 +197,7 @@ static int place_binds(const struct share *s, struct err *e)
 
 int share_take(const struct share *s, struct share_trees *ret, struct err *e)
 {
-	int r = s->root_readonly ? place_binds(s, e) : 0;
+	int r = s->root && s->root_readonly ? place_binds(s, e) : 0;
 
 	*ret = (struct share_trees){ 0 };
 	if (r == 0)
@@ -255,7 +266,7 @@ int share_enter_view(const struct share *s, unsigned flags, struct err *e)
 		if (r < 0 && !is_roots_fault(r))
 			return err_set(e, r, "view of the container: bind at %s: %m", s->binds[i].dest);
 	}
-	r = flags & SHARE_VIEW_PROC ? view_proc(root_fd, e) : 0;
+	r = s->root && flags & SHARE_VIEW_PROC ? view_proc(root_fd, e) : 0;
 	if (r < 0)
 		return r;
 	r = readonly ? set_flags(root_fd, MS_RDONLY, false) : 0;

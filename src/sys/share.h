@@ -32,7 +32,8 @@ struct share_bind {
 
 struct share {
 	const char *dir;    /* an existing directory, absolute: STATE_DIR/share */
-	const char *root;   /* container root, absolute, without symlinks */
+	const char *root;   /* container root, absolute, without symlinks; NULL: the guest makes its own, the
+			       share's is empty */
 	bool root_readonly; /* the guest can't write to it, whatever its kernel does. The binds' mount
 			       points are made before, those of other mounts by the caller: mnt_place() */
 	const struct share_bind *binds;

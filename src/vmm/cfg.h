@@ -8,8 +8,8 @@
 
 #include "vmm/dev/dev.h"
 
-#define VMM_PMEMS_MAX 8 /* each is a memory slot: see GMEM_REGIONS_MAX */
-#define VMM_DISKS_MAX 8
+#define VMM_PMEMS_MAX 24 /* each is a memory slot: see GMEM_REGIONS_MAX */
+#define VMM_DISKS_MAX 24
 #define VMM_NETS_MAX  4
 #define VMM_FS_MAX    2
 

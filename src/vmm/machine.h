@@ -17,7 +17,7 @@
 #include "vmm/pci.h"
 #include "vmm/virtio/pci.h"
 
-#define MACHINE_DEVS_MAX 24
+#define MACHINE_DEVS_MAX 31 /* slot 0 is the host bridge */
 
 /* What every vCPU shall do; read before each entry into the guest. */
 enum machine_wish { WISH_RUN, WISH_PAUSE, WISH_STOP };

@@ -9,7 +9,7 @@
 #include "base/str.h"
 #include "vmm/cfg.h"
 
-#define OPTION_REPEAT_MAX 8
+#define OPTION_REPEAT_MAX 24
 
 /* An option that may be given several times. */
 struct option_list {

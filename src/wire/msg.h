@@ -22,6 +22,9 @@
 /* A word of the guest kernel's command line: the share is a virtio-fs; else it is 9p. */
 #define WORD_VIRTIOFS "cor.share=virtiofs"
 
+/* Another one, "cor.layers=N": the container's root is on N pmem devices. */
+#define WORD_LAYERS "cor.layers="
+
 enum msg_type {
 	/* host -> agent; id = request number, answered by MSG_A_RESULT with the same id */
 	MSG_A_HELLO = 1, /* msg_hello */

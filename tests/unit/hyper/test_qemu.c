@@ -97,6 +97,33 @@ static bool holds(const struct vmcfg *cfg, const char *text)
 	return false;
 }
 
+/* A layer is a descriptor that the monitor has opened; nothing else changes. */
+static void test_layers(void **state)
+{
+	struct vm_layer layers[] = { { .size = 4u << 20 }, { .size = 2u << 20 } };
+	struct vmcfg c = config();
+	scoped_strv args = { 0 }, bare = { 0 };
+	scoped_str words = { 0 };
+	struct err e = { 0 };
+
+	assert_int_equal(qemu_args(&c, &bare, &e), 0);
+	c.layers.p = layers;
+	c.layers.n = 2;
+	assert_int_equal(qemu_args(&c, &args, &e), 0);
+	assert_true(has_arg(&args, "-m", "512M,maxmem=518M"));
+	assert_true(has_arg(&args, "-object",
+			    "memory-backend-file,id=layer0,size=4194304,align=2097152,share=on,readonly=on,"
+			    "mem-path=/proc/self/fd/7"));
+	assert_true(has_arg(&args, "-device", "virtio-pmem-pci,memdev=layer0"));
+	assert_true(has_arg(&args, "-object",
+			    "memory-backend-file,id=layer1,size=2097152,align=2097152,share=on,readonly=on,"
+			    "mem-path=/proc/self/fd/8"));
+	assert_true(has_arg(&args, "-device", "virtio-pmem-pci,memdev=layer1"));
+	assert_int_equal(args.n, bare.n + 8);
+	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
+	assert_non_null(strstr(words.p, " cor.layers=2 numa=off"));
+}
+
 /* Free pages are reported if that can't reach a template; memory is offered to KSM when asked for. */
 static void test_memory(void **state)
 {
@@ -532,6 +559,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline),

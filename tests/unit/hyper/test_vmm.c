@@ -81,6 +81,35 @@ static void test_template(void **state)
 	check_args(&c, maker, ARRAY_LEN(maker));
 }
 
+/* Their descriptors follow the files'. Templates are for sizes, in their order, not for files. */
+static void test_layers(void **state)
+{
+	static const char *const more[] = { "--kernel", "fd:8",   "--initrd", "fd:9",      "--pmem",
+					    "fd:10,ro", "--pmem", "fd:11,ro", "--cmdline", "quiet panic=-1" };
+	static char exe[] = "/bin/true", a[] = "/a", b[] = "/b";
+	struct vm_layer one[] = { { .path = a, .size = 4u << 20 }, { .path = b, .size = 2u << 20 } };
+	struct vm_layer same[] = { { .path = b, .size = 4u << 20 }, { .path = a, .size = 2u << 20 } };
+	struct vm_layer other[] = { { .path = a, .size = 2u << 20 }, { .path = b, .size = 4u << 20 } };
+	struct str shapes[4] = { { 0 } };
+	struct vmcfg c = config();
+	struct err e = { 0 };
+
+	c.layers.p = one;
+	c.layers.n = 2;
+	check_args(&c, more, ARRAY_LEN(more));
+	c.hypervisor_path = c.kernel = c.initrd = exe;
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+		c.layers.p = i == 1 ? same : i == 2 ? other : one;
+		c.layers.n = i == 3 ? 1 : 2;
+		assert_int_equal(kvm_ops.shape(&c, &shapes[i], &e), 0);
+	}
+	assert_string_equal(shapes[0].p, shapes[1].p);
+	assert_string_not_equal(shapes[0].p, shapes[2].p);
+	assert_string_not_equal(shapes[0].p, shapes[3].p);
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+		str_fini(&shapes[i]);
+}
+
 static void refuse(struct vmcfg c)
 {
 	scoped_strv args = { 0 };
@@ -246,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boot),
+		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_template),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline),

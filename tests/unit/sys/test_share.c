@@ -328,6 +328,29 @@ static void test_view(void **state)
 	assert_int_equal(access("root/tmp/x", F_OK), 0); /* the mount point, made in the root */
 }
 
+/* Without a root there is an empty one, and of the view as well. */
+static void child_no_root(const struct paths *p)
+{
+	const struct share_bind binds[] = {
+		{ .name = "m0", .source = p->dir, .dest = "/data", .recursive = true },
+	};
+	const struct share s = { .dir = p->share, .root_readonly = true, .binds = binds, .n_binds = 1 };
+	struct err e = { 0 };
+
+	start(&s);
+	must(chdir(p->share) == 0);
+	must(access("rootfs/marker", F_OK) < 0);
+	must(holds("m0/inside", "inside"));
+	must(share_enter_view(&s, SHARE_VIEW_PROC, &e) == 0);
+	must(access("/marker", F_OK) < 0 && access("/proc", F_OK) < 0);
+	must(mkdir("/x", 0700) < 0 && errno == EROFS);
+}
+
+static void test_no_root(void **state)
+{
+	in_child(child_no_root);
+}
+
 static void child_view_readonly(const struct paths *p)
 {
 	const struct share_bind binds[] = {
@@ -427,6 +450,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view_readonly, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_propagation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late, setup, teardown),
 	};

@@ -1,0 +1,176 @@
+/* layers.c - see layers.h. Never: mounts a file system that is not the one the host named, or a device
+ * without DAX (that would copy it into this guest's memory). */
+#include "agent/layers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/boot.h"
+#include "base/io.h"
+#include "base/num.h"
+#include "base/str.h"
+
+#define DIR_LAYERS "/run/cor/layers" /* N: what is on device N */
+#define DIR_UPPER  "/run/cor/upper"  /* a tmpfs: what the container writes */
+#define WAIT_MS    10000             /* for a device, on a machine that may be emulated and busy */
+#define SUPER_AT   1024              /* erofs_fs.h: where the superblock is, and the UUID in it */
+#define UUID_AT    48
+#define UUID_LEN   16
+
+unsigned layers_announced(void)
+{
+	scoped_free char *value = boot_word_value(WORD_LAYERS);
+	uint64_t n = 0;
+
+	return value && num_parse_u64_max(value, LAYERS_MAX, &n) == 0 ? (unsigned)n : 0;
+}
+
+static char *device(unsigned i)
+{
+	return str_fmt("/dev/pmem%u", i);
+}
+
+int layers_await(unsigned n, struct err *e)
+{
+	scoped_fd events = boot_open_uevents();
+	char drop[4096];
+
+	if (events < 0)
+		return err_set(e, events, "device events: %m");
+	for (unsigned i = 0; i < n;) {
+		scoped_free char *path = device(i);
+
+		if (!path)
+			return err_set(e, -ENOMEM, "out of memory");
+		if (access(path, F_OK) == 0) {
+			i++;
+			continue;
+		}
+		if (io_wait_readable(events, WAIT_MS) < 0)
+			return err_set(e, -ENODEV, "%s: no such device has come up", path);
+		/* What the event says is of no interest, only that there was one. */
+		if (recv(events, drop, sizeof drop, 0) < 0 && errno != EINTR && errno != ENOBUFS)
+			return err_set(e, -errno, "device events: %m");
+	}
+	return 0;
+}
+
+/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. Writing is closed
+ * here beside the host's two locks, so that a program that tries learns of it. */
+static int open_device(unsigned i, int *ret, struct err *e)
+{
+	scoped_free char *path = device(i);
+	scoped_fd fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int on = 1;
+
+	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0 || ioctl(fd, BLKROSET, &on) < 0)
+		return err_set(e, -errno, "image %u: %s: %m", i, path ? path : "");
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+static int has_uuid(unsigned i, const char *want, bool *ret, struct err *e)
+{
+	uint8_t super[UUID_AT + UUID_LEN];
+	char got[2 * UUID_LEN + 1];
+	scoped_fd fd = -1;
+	int r = open_device(i, &fd, e);
+
+	if (r < 0)
+		return r;
+	if (pread(fd, super, sizeof super, SUPER_AT) != (ssize_t)sizeof super)
+		return err_set(e, -EIO, "image %u: its superblock can't be read", i);
+	for (size_t k = 0; k < UUID_LEN; k++)
+		(void)snprintf(got + 2 * k, 3, "%02x", super[UUID_AT + k]); /* fits */
+	*ret = str_eq(got, want);
+	return 0;
+}
+
+/* The kernel numbers devices as it finds them, which is in order, but nobody promises it: looked for from the
+ * place where it should be. */
+static int find_device(const struct pack_strs *all, unsigned i, bool *taken, unsigned *ret, struct err *e)
+{
+	unsigned n = (unsigned)all->n;
+
+	for (unsigned k = 0; k < n; k++) {
+		unsigned at = (i + k) % n;
+		bool same = false;
+		int r = taken[at] ? 0 : has_uuid(at, all->p[i], &same, e);
+
+		if (r < 0)
+			return r;
+		if (!same)
+			continue;
+		taken[at] = true;
+		*ret = at;
+		return 0;
+	}
+	return err_set(e, -ENODEV, "image %u: no device holds the file system %s", i, all->p[i]);
+}
+
+static int mount_layer(const struct pack_strs *all, unsigned i, bool *taken, struct err *e)
+{
+	scoped_free char *dir = str_fmt(DIR_LAYERS "/%u", i), *dev = NULL;
+	unsigned at = 0;
+	int r = find_device(all, i, taken, &at, e);
+
+	if (r < 0)
+		return r;
+	dev = device(at);
+	r = dir && dev ? io_mkdirs(dir, 0700) : -ENOMEM;
+	if (r < 0)
+		return err_set(e, r, "image %u: %m", i);
+	if (mount(dev, dir, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID, "dax=always") < 0)
+		return err_set(e, -errno,
+			       "image %u: its file system can't be mounted by DAX: %m (is it damaged? "
+			       "cor-image verify)",
+			       i);
+	return 0;
+}
+
+static int make_upper(const struct msg_ctr *c, struct err *e)
+{
+	scoped_free char *data =
+		c->upper ? str_fmt("mode=755,size=%llu", (unsigned long long)c->upper) : str_fmt("mode=755");
+	int r = data ? io_mkdirs(DIR_UPPER, 0700) : -ENOMEM;
+
+	if (r == 0 && (mount("tmpfs", DIR_UPPER, "tmpfs", MS_NODEV | MS_NOSUID, data) < 0 ||
+		       mkdir(DIR_UPPER "/upper", 0755) < 0 || mkdir(DIR_UPPER "/work", 0700) < 0))
+		r = -errno;
+	return r < 0 ? err_set(e, r, "the writable layer: %m") : 0;
+}
+
+/* overlayfs wants the top layer first. */
+static int stack(size_t n, const char *on, struct err *e)
+{
+	scoped_str data = { 0 };
+
+	str_add(&data, "upperdir=" DIR_UPPER "/upper,workdir=" DIR_UPPER "/work,lowerdir=");
+	for (size_t i = n; i-- > 0;)
+		str_addf(&data, "%s" DIR_LAYERS "/%zu", i + 1 < n ? ":" : "", i);
+	if (str_check(&data) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (mount("overlay", on, "overlay", 0, data.p) < 0)
+		return err_set(e, -errno, "the root made of %zu images: %m", n);
+	return 0;
+}
+
+int layers_mount(const struct msg_ctr *c, const char *on, struct err *e)
+{
+	bool taken[LAYERS_MAX] = { false };
+	int r;
+
+	r = layers_await((unsigned)c->layers.n, e);
+	for (unsigned i = 0; i < c->layers.n && r == 0; i++)
+		r = mount_layer(&c->layers, i, taken, e);
+	if (r == 0)
+		r = make_upper(c, e);
+	return r == 0 ? stack(c->layers.n, on, e) : r;
+}
