@@ -15,6 +15,11 @@ static void put_timeout(const struct fs *fs, uint64_t *s, uint32_t *ns)
 	*ns = fs->conf.timeout_ms % 1000 * 1000000;
 }
 
+static bool is_main(const struct fs *fs, const struct inode *i)
+{
+	return fs->conf.main && i->parent == fs->root && strcmp(i->name, fs->conf.main) == 0;
+}
+
 void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, const struct inode *dir,
 	       const struct file_stat *st)
 {
@@ -28,7 +33,7 @@ void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, 
 	o->attr = st->attr;
 	/* Another mount of the host: it gets a device number of its own in the guest, too, since the numbers
 	 * of its files may be those of others. */
-	if (S_ISDIR(i->type) && i->key.mnt != dir->key.mnt)
+	if (S_ISDIR(i->type) && i->key.mnt != dir->key.mnt && !is_main(c->fs, i))
 		o->attr.flags = FUSE_ATTR_SUBMOUNT;
 }
 

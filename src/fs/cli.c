@@ -18,9 +18,11 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "fs/fs.h"
+#include "sys/share.h"
 
 #define MAX_INODES  (4u << 20) /* about 600 MB of ours; a guest with 2 GiB forgets before that */
 #define SPARE_FDS   32u        /* stdio, ours, and those in passing */
+#define IDLE_FDS    4096u      /* finding one again costs about as much as finding it did */
 #define TIMEOUT_MS  1000u
 #define TIMEOUT_MAX 3600000u
 
@@ -98,8 +100,10 @@ static int run(const struct options *o, struct err *e)
 {
 	struct fs_conf conf = { .root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC),
 				.fds = (int)o->fds,
+				.idle_fds = IDLE_FDS,
 				.max_inodes = MAX_INODES,
-				.timeout_ms = (uint32_t)o->timeout_ms };
+				.timeout_ms = (uint32_t)o->timeout_ms,
+				.main = SHARE_ROOT };
 	unsigned files = raise_nofile();
 	struct fs *fs;
 	int r;

@@ -7,12 +7,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fs/priv.h"
 
-/* What a guest may ask for. O_DIRECT not: our buffer has no alignment to offer. */
-#define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_TRUNC | O_DSYNC | O_SYNC | O_NOATIME)
+/* What a guest may ask for. O_DIRECT not: our buffer has no alignment to offer. O_APPEND not: each write says
+ * whether it appends, and what the guest wrote by a map goes to its place through whatever handle is there.
+ */
+#define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_DSYNC | O_SYNC | O_NOATIME)
+
+#ifndef RWF_APPEND
+#define RWF_APPEND 0x10 /* linux/fs.h; musl has none */
+#endif
 
 static int by_number(int fd, int flags)
 {
@@ -26,14 +34,19 @@ static int by_number(int fd, int flags)
 
 static int open_regular(struct call *c, struct inode *i, uint32_t flags)
 {
-	int fd;
+	int fd, r;
 
 	if (S_ISDIR(i->type))
 		return -EISDIR;
 	if (!S_ISREG(i->type))
 		return -ENXIO;
 	fd = inode_fd(c->fs, i);
-	return fd < 0 ? fd : by_number(fd, (int)flags & OPEN_FLAGS);
+	if (fd < 0)
+		return fd;
+	r = by_number(fd, (int)flags & OPEN_FLAGS);
+	if (r == -EPERM && flags & O_APPEND) /* the host made it append-only */
+		r = by_number(fd, (int)flags & (OPEN_FLAGS | O_APPEND));
+	return r;
 }
 
 static int reply_open(struct call *c, struct inode *i, int fd)
@@ -181,6 +194,15 @@ int do_read(struct call *c)
 	return n < 0 && c->len == 0 ? -errno : 0;
 }
 
+static ssize_t write_at(int fd, const struct fuse_write_in *in, const uint8_t *data, size_t done)
+{
+	struct iovec v = { .iov_base = (void *)(uintptr_t)(data + done), .iov_len = in->size - done };
+
+	if (!(in->flags & O_APPEND) || in->write_flags & FUSE_WRITE_CACHE)
+		return pwrite(fd, v.iov_base, v.iov_len, (off_t)(in->offset + done));
+	return syscall(SYS_pwritev2, fd, &v, 1, 0, 0, RWF_APPEND); /* not in every libc */
+}
+
 int do_write(struct call *c)
 {
 	const struct fuse_write_in *in = CALL_ARG(c, struct fuse_write_in);
@@ -196,7 +218,7 @@ int do_write(struct call *c)
 	if (!o || in->size > c->n - sizeof *in || in->offset > INT64_MAX)
 		return -EINVAL;
 	do {
-		n = pwrite(h->fd, data + o->size, in->size - o->size, (off_t)(in->offset + o->size));
+		n = write_at(h->fd, in, data, o->size);
 		if (n > 0)
 			o->size += (uint32_t)n;
 	} while ((n > 0 && o->size < in->size) || (n < 0 && errno == EINTR));

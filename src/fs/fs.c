@@ -162,7 +162,7 @@ int do_init(struct call *c)
 	static const uint32_t wanted = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES |
 				       FUSE_DONT_MASK | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |
 				       FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
-				       FUSE_POSIX_ACL | FUSE_MAX_PAGES | FUSE_SUBMOUNTS;
+				       FUSE_POSIX_ACL | FUSE_MAX_PAGES | FUSE_SUBMOUNTS | FUSE_SETXATTR_EXT;
 	const struct fuse_init_in *in = CALL_ARG(c, struct fuse_init_in);
 	struct fuse_init_out *out = call_reply(c, sizeof *out);
 
@@ -178,6 +178,7 @@ int do_init(struct call *c)
 	out->max_pages = FS_DATA_MAX / 4096;
 	out->time_gran = 1;
 	c->fs->ready = true;
+	c->fs->setxattr_ext = out->flags & FUSE_SETXATTR_EXT;
 	return 0;
 }
 

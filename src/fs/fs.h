@@ -6,8 +6,9 @@
  * or leaves the directory. What may be done to a file is checked by the guest's kernel for its users; here
  * everything is done with the server's own rights, so those must end at the directory (the jail sees to it).
  *
- * Descriptors are bounded: of the files that the guest knows only the lately used ones are open; the others
- * are found again by their path, and the find is checked by device, inode and mount.
+ * Descriptors are bounded: of the files that the guest knows only the lately used ones are open (each keeps a
+ * dentry and an inode of the host's in memory, too); the others are found again by their path, and the find
+ * is checked by device, inode and mount.
  *
  * One thread. */
 #ifndef FS_FS_H
@@ -26,8 +27,12 @@ struct fs_conf {
 	int root;            /* the directory; O_PATH is enough. Taken over */
 	int fds;             /* /proc/self/fd as a directory. Taken over */
 	unsigned max_fds;    /* descriptors at most, 64 or more */
+	unsigned idle_fds;   /* of them, of files that the guest knows but has not open; 16 or more */
 	unsigned max_inodes; /* files at most that the guest may know at a time */
 	uint32_t timeout_ms; /* how long the guest may believe what it was told of a file or a name */
+	const char *main; /* an entry of the root, NULL = none: what is mounted there the guest sees as part
+			     of the root's file system. Other mounts are file systems of their own, for which
+			     Linux (6.1 at least) does not switch ACLs on. Borrowed */
 };
 
 struct fs;

@@ -20,6 +20,7 @@
 
 #define ROOT_INDEX 1u /* FUSE_ROOT_ID with generation 0 */
 #define FDS_MIN    64u
+#define IDLE_MIN   16u
 
 /* ---- the list of those whose descriptor may be closed ---- */
 
@@ -28,6 +29,7 @@ static void lru_remove(struct fs *fs, struct inode *i)
 	*(i->newer ? &i->newer->older : &fs->newest) = i->older;
 	*(i->older ? &i->older->newer : &fs->oldest) = i->newer;
 	i->newer = i->older = NULL;
+	fs->n_idle--;
 }
 
 static bool lru_holds(const struct fs *fs, const struct inode *i)
@@ -40,6 +42,7 @@ static void lru_add(struct fs *fs, struct inode *i)
 	i->older = fs->newest;
 	*(fs->newest ? &fs->newest->newer : &fs->oldest) = i;
 	fs->newest = i;
+	fs->n_idle++;
 }
 
 static void close_fd(struct fs *fs, struct inode *i)
@@ -71,7 +74,7 @@ int inodes_make_room(struct fs *fs)
 {
 	struct inode *i = fs->oldest;
 
-	while (fs->n_fds >= fs->conf.max_fds && i) {
+	while (i && (fs->n_fds >= fs->conf.max_fds || fs->n_idle >= fs->conf.idle_fds)) {
 		struct inode *newer = i->newer;
 
 		if (!i->held)
@@ -472,7 +475,7 @@ int inodes_init(struct fs *fs)
 	struct file_stat st;
 	int r;
 
-	if (fs->conf.max_fds < FDS_MIN)
+	if (fs->conf.max_fds < FDS_MIN || fs->conf.idle_fds < IDLE_MIN)
 		return -EINVAL;
 	r = file_stat(fs->conf.root, &st);
 	if (r == 0 && !S_ISDIR(st.attr.mode))

@@ -59,7 +59,8 @@ struct slot {
 
 struct fs {
 	struct fs_conf conf;
-	bool ready; /* INIT was served */
+	bool ready;        /* INIT was served */
+	bool setxattr_ext; /* SETXATTR has the longer arguments */
 	struct inode *root;
 	struct slot *slots; /* by index: the low half of an id */
 	uint32_t n_slots, first_free;
@@ -67,6 +68,7 @@ struct fs {
 	size_t table_size;    /* a power of two */
 	unsigned n_inodes;
 	struct inode *newest, *oldest;
+	unsigned n_idle; /* on that list */
 	struct inode *held[FS_HELD_MAX];
 	unsigned n_held;
 	struct handle *handles;

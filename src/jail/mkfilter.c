@@ -238,6 +238,7 @@ static const struct rule fsd[] = {
 	{ CALL(listxattr) },
 	{ CALL(removexattr) },
 	{ CALL(copy_file_range) },
+	{ CALL(pwritev2) },
 	{ CALL(syncfs) },
 	{ CALL(umask) },
 	{ CALL(fchdir) },

@@ -93,7 +93,7 @@ static int tree_take(int host, const struct share_bind *b, int *ret, struct err 
 static int trees_take(const struct share *s, struct share_trees *t, struct err *e)
 {
 	const struct share_bind root = {
-		.name = "rootfs", .source = s->root, .readonly = s->root_readonly, .recursive = true
+		.name = SHARE_ROOT, .source = s->root, .readonly = s->root_readonly, .recursive = true
 	};
 	scoped_fd host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	size_t i;
@@ -149,7 +149,7 @@ int share_fill(const struct share *s, const struct share_trees *t, struct err *e
 	if (dir < 0)
 		return err_set(e, -errno, "share %s: open: %m", s->dir);
 	for (i = 0; i < t->n; i++) {
-		name = i == 0 ? "rootfs" : s->binds[i - 1].name;
+		name = i == 0 ? SHARE_ROOT : s->binds[i - 1].name;
 		if (!*name || strchr(name, '/'))
 			return err_set(e, -EINVAL, "share %s: \"%s\" is no entry name", s->dir, name);
 		r = add_entry(dir, name, i > 0 && s->binds[i - 1].is_file, t->fd[i]);

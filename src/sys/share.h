@@ -21,6 +21,8 @@
 
 #include "base/err.h"
 
+#define SHARE_ROOT "rootfs" /* entry of the container's root */
+
 struct share_bind {
 	const char *name;   /* entry in the share: "m0"; one component */
 	const char *source; /* absolute host path without symlinks */

@@ -6,16 +6,19 @@ that can be seen: results, error numbers, attributes, what is on the disk afterw
 
 import contextlib
 import ctypes
+import difflib
 import errno
 import fcntl
 import mmap
 import os
 import pathlib
+import re
 import socket
 import stat
 import subprocess
 import threading
 
+import builds
 from harness import case
 
 COR = ("cor",)
@@ -25,18 +28,21 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 class Mount:
     """A served directory: `dir` is behind, `at` is the mount point."""
 
-    def __init__(self, t, max_fds=None, tmpfs=False):
+    def __init__(self, t, fds=(), tmpfs=False, behind=None):
         exe = pathlib.Path(t.rt.path).parent.parent.parent / "tests/fusehost"
         if not os.path.exists("/dev/fuse"):
             t.skip("no /dev/fuse: the host's kernel has no FUSE")
         self.dir, self.at, self.log = t.dir / "behind", t.dir / "mnt", t.dir / "fusehost.log"
-        self.dir.mkdir()
         self.at.mkdir()
+        if behind:
+            self.dir = behind
+        else:
+            self.dir.mkdir()
         if tmpfs:
             t.run(["mount", "-t", "tmpfs", "tmpfs", self.dir], check=0)
             t.cleanup(lambda: subprocess.run(["umount", "-l", str(self.dir)], check=False))
         with open(self.log, "wb") as log:
-            self.child = t.spawn([exe, self.dir, self.at] + ([max_fds] if max_fds else []), stdout=log, stderr=log)
+            self.child = t.spawn([exe, self.dir, self.at, *fds], stdout=log, stderr=log)
         t.cleanup(self.end)
         t.wait(lambda: "up" in self.log.read_text() or self.child.poll() is not None, "the server")
         t.true(self.child.poll() is None, self.log.read_text())
@@ -153,9 +159,7 @@ def test_other_user(t):
     """What an ordinary user makes is his; what he may not do he may not."""
     m = Mount(t)
     os.chmod(m.dir, 0o1777)
-    for d in (t.dir, *t.dir.parents):
-        if not os.stat(d).st_mode & 0o001:
-            os.chmod(d, os.stat(d).st_mode | 0o001)
+    open_to_all(t.dir)
     write(m.dir / "roots")
     os.chmod(m.dir / "roots", 0o600)
     sh = ["setpriv", "--reuid", "4321", "--regid", "8765", "--clear-groups", "sh", "-c"]
@@ -218,7 +222,8 @@ def test_data(t):
     with t.step("big reads and writes"):
         f.write_bytes(blob)
         t.true((m.dir / "f").read_bytes() == blob, "content on the disk")
-        os.posix_fadvise(os.open(f, os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
+        with open(f, "rb") as h:
+            os.posix_fadvise(h.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         t.true(f.read_bytes() == blob, "content read back")
     with t.step("a sparse file"):
         with open(m.at / "s", "wb") as h:
@@ -266,6 +271,76 @@ def test_data(t):
         t.true(stat.S_ISSOCK(os.stat(m.dir / "sock").st_mode), "a socket on the disk")
 
 
+def open_to_all(directory):
+    """Other users can get there."""
+    for d in (directory, *directory.parents):
+        if not os.stat(d).st_mode & 0o001:
+            os.chmod(d, os.stat(d).st_mode | 0o001)
+
+
+@case(only=COR, quick=True, timeout=120)
+def test_posix(t):
+    """What programs rely on, asked by lib/fsprobe.c in a plain directory and through the server: no line differs."""
+    m, plain = Mount(t), t.dir / "plain"
+    plain.mkdir()
+    open_to_all(t.dir)
+    probe = builds.helper("fsprobe", pathlib.Path(t.rt.path).parents[3])
+    want, got = (t.run([probe, d], check=0, timeout=60).out.splitlines() for d in (plain, m.at))
+    t.eq(want[-1], "end")
+    t.eq(list(difflib.unified_diff(want, got, "the host's", "through the server", lineterm="", n=1)), [])
+    kinds = dict.fromkeys(line.split(":")[0] for line in want[:-1])
+    for kind in kinds:
+        with t.step(kind):
+            t.eq(*([line for line in lines if line.startswith(f"{kind}:")] for lines in (got, want)))
+
+
+@case(only=COR, quick=True)
+def test_large_numbers(t):
+    """Inode numbers of 64 bits (as XFS and overlayfs have) arrive whole: through overlayfs, which puts marks into the highest bits."""
+    lower, upper, merged = t.dir / "lower", t.dir / "upper", t.dir / "merged"
+    for d in (lower, upper, merged):
+        d.mkdir()
+    write(lower / "f")
+    t.run(["mount", "-t", "tmpfs", "-o", "inode32", "tmpfs", upper], check=0)
+    t.cleanup(lambda: subprocess.run(["umount", "-l", str(upper)], check=False))
+    for d in ("up", "work"):
+        (upper / d).mkdir()
+    options = f"lowerdir={lower},upperdir={upper}/up,workdir={upper}/work,xino=on"
+    if t.run(["mount", "-t", "overlay", "-o", options, "overlay", merged]).code != 0:
+        t.skip("no overlayfs with xino=on over this file system")
+    t.cleanup(lambda: subprocess.run(["umount", "-l", str(merged)], check=False))
+    write(merged / "g")
+    numbers = {n: os.stat(merged / n).st_ino for n in "fg"}
+    if max(numbers.values()) < 1 << 32:
+        t.skip(f"no large inode numbers here: {numbers}")
+    m = Mount(t, behind=merged)
+    t.eq({e.name: e.inode() for e in os.scandir(m.at)}, numbers)
+    t.eq({n: os.stat(m.at / n).st_ino for n in "fg"}, numbers)
+
+
+FILES = 500_000
+
+
+@case(only=COR, timeout=300)
+def test_half_a_million(t):
+    """find over half a million files: no more descriptors than are allowed, and all are forgotten when the client needs memory."""
+    m = Mount(t, fds=(1000, 200), tmpfs=True)
+    for d in range(500):
+        (m.dir / f"d{d}").mkdir()
+        for n in range(FILES // 500):
+            os.mknod(m.dir / f"d{d}/{n}")
+    rss = lambda: int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{m.child.pid}/status").read_text()).group(1))
+    before = rss()
+    t.eq(t.run(["sh", "-c", f"find {m.at} -type f -size 0 | wc -l"], check=0, timeout=120).out.strip(), str(FILES))
+    t.true(len(os.listdir(f"/proc/{m.child.pid}/fd")) < 220, "descriptors are closed again")
+    t.true((rss() - before) * 1024 < FILES * 256, f"{(rss() - before) * 1024 / FILES:.0f} bytes for each file")
+    os.truncate(m.at / "d0/7", 5)
+    t.eq(os.stat(m.dir / "d0/7").st_size, 5)
+    found = re.search(r"most inodes (\d+) fds (\d+)", m.end())
+    t.true(int(found[1]) > FILES, f"only {found[1]} files were known")
+    t.true(int(found[2]) <= 220, f"{found[2]} descriptors were open")
+
+
 @case(only=COR, quick=True)
 def test_acl(t):
     m, plain = Mount(t), t.dir / "plain"
@@ -284,7 +359,7 @@ def test_acl(t):
 @case(only=COR, quick=True, timeout=120)
 def test_few_descriptors(t):
     """64 descriptors, 3000 files, a deep tree: everything can be reached again, also what was renamed."""
-    m = Mount(t, max_fds=64)
+    m = Mount(t, fds=(64, 32))
     for k in range(60):
         (m.at / f"d{k}").mkdir()
         for n in range(50):
@@ -330,7 +405,7 @@ def test_few_descriptors(t):
 @case(only=COR, quick=True)
 def test_moved_by_the_host(t):
     """What the host replaced is not mistaken for what was there."""
-    m = Mount(t, max_fds=64)
+    m = Mount(t, fds=(64, 32))
     (m.at / "a").mkdir()
     write(m.at / "a/f", "right")
     fd = os.open(m.at / "a/f", os.O_PATH)

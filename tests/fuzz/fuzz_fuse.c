@@ -25,7 +25,7 @@ struct world {
 
 static void make(struct world *w)
 {
-	struct fs_conf conf = { .max_fds = MAX_FDS, .max_inodes = 40 };
+	struct fs_conf conf = { .max_fds = MAX_FDS, .idle_fds = MAX_FDS / 2, .max_inodes = 40 };
 	char path[64];
 
 	(void)snprintf(w->top, sizeof w->top, "/tmp/cor-fuzz-XXXXXX");

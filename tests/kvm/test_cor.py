@@ -3,10 +3,16 @@
 COR_TEST_HYPERVISOR=kvm (or qemu) runs all of lane vm there: an hour where the host is emulated.
 """
 
+import difflib
+import json
 import os
 import pathlib
 import re
+import shlex
 
+import builds
+import bundle
+import guestmods
 import harness
 import kvmhost
 from harness import case
@@ -16,6 +22,7 @@ LINE = re.compile(r"(?P<step> {4})?(?P<no>not )?ok (?:\d+ )?- (?P<name>.*?) \((?
 SLOWER = 4  # guests of an emulated host
 QEMU = ("qemu.accel=kvm",)
 OURS = ("hypervisor=kvm",)
+CAPS = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETFCAP MKNOD SYS_ADMIN NET_BIND_SERVICE"
 CLONES = ("template=on", "template.dir=/root/templates")
 
 
@@ -131,6 +138,39 @@ def test_vmm_ends(t):
     with t.step("cor-monitor"):
         res = ours(t, 'run c; kill -9 $(pid c); while pgrep cor-; do :; done >/dev/null; status c; "$cor" delete c')
         t.eq(res.out, "stopped\n")
+
+
+EXT4 = """
+insmod ./crc32c_generic.ko  # which ext4 wants, but does not say so
+truncate -s 256M image; mkfs.ext4 -q -m 0 image; mkdir disk; mount -o loop image disk
+"""
+
+
+# Of a bind: what is not the same everywhere in the share.
+BIND_CASES = ("open files", "renames", "maps", "nodes")
+
+
+@case(timeout=400, needs=("mkfs.ext4",), only=("cor",))
+def test_vmm_files(t):
+    """What programs rely on, asked by lib/fsprobe.c on the host's ext4 and, in a container, through virtio-fs: no line differs."""
+    conf = bundle.config(["/bin/busybox", "sh", "-c", "/fsprobe /work && /fsprobe /mnt " + shlex.join(BIND_CASES)])
+    conf["process"]["capabilities"] = {k: ["CAP_" + c for c in CAPS.split()] for k in ("bounding", "effective", "permitted")}
+    conf["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    conf["mounts"].append({"destination": "/mnt", "type": "bind", "source": "/job/disk/shared", "options": ["bind", "rw"]})
+    path = t.path("config.json")
+    path.write_text(json.dumps(conf))
+    probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
+    res = kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", EXT4 + f"""
+        mkdir -p disk/plain disk/bind disk/shared disk/b/rootfs/bin disk/b/rootfs/mnt disk/b/rootfs/work
+        cp config.json disk/b; cp fsprobe disk/b/rootfs; cp /bin/busybox disk/b/rootfs/bin
+        (./fsprobe disk/plain; ./fsprobe disk/bind {shlex.join(BIND_CASES)}) >out/host
+        "$cor" --set hypervisor=kvm --log out/cor.log run --bundle disk/b c >out/guest </dev/null
+        umount disk
+    """], files=[path, probe, *guestmods.unpack(["crc32c_generic"], t.path("mods"))], modules=("loop", "ext4"), timeout=350,
+                      env={"cor": t.opts.runtime}, check=0)
+    want, got = ((res.files / n).read_text().splitlines() for n in ("host", "guest"))
+    t.eq((want.count("end"), want[-1]), (2, "end"))
+    t.eq(list(difflib.unified_diff(want, got, "the host's", "through virtio-fs", lineterm="", n=1)), [])
 
 
 @case(timeout=7200, only=("cor",))

@@ -1,9 +1,10 @@
 /* fusehost.c - mounts a directory through src/fs and the host's own FUSE client, for tests: a kernel that is
  * known to be a real client, and no virtual machine.
  *
- *     fusehost DIR MOUNTPOINT [MAX_FDS [MAX_INODES]]
+ *     fusehost DIR MOUNTPOINT [MAX_FDS [IDLE_FDS]]
  *
- * Serves until it is unmounted. Prints "up" when it serves and the counts of fs_count() at the end. */
+ * Serves until it is unmounted. Prints "up" when it serves, and at the end the counts of fs_count(): the most
+ * there were, and what is left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,9 +26,11 @@ static int fail(const char *what)
 int main(int argc, char **argv)
 {
 	static _Alignas(8) char req[FS_REQ_MAX], reply[FS_REPLY_MAX];
-	struct fs_conf conf = { .max_fds = 1000, .max_inodes = 1u << 20, .timeout_ms = 1000 };
+	struct fs_conf conf = {
+		.max_fds = 1000, .idle_fds = 500, .max_inodes = 1u << 20, .timeout_ms = 1000
+	};
 	scoped_free char *data = NULL;
-	struct fs_counts counts = { 0 };
+	struct fs_counts counts, most = { 0 };
 	struct err e = { 0 };
 	struct fs *fs;
 	uint64_t v = 0;
@@ -38,7 +41,7 @@ int main(int argc, char **argv)
 	for (int i = 3; i < argc && i < 5; i++) {
 		if (num_parse_u64_max(argv[i], 1u << 30, &v) < 0)
 			return 2;
-		*(i == 3 ? &conf.max_fds : &conf.max_inodes) = (unsigned)v;
+		*(i == 3 ? &conf.max_fds : &conf.idle_fds) = (unsigned)v;
 	}
 	conf.root = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
 	conf.fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -62,12 +65,14 @@ int main(int argc, char **argv)
 			continue;
 		if (n < 0)
 			break; /* ENODEV: unmounted */
-		counts = fs_count(fs).inodes > counts.inodes ? fs_count(fs) : counts;
 		len = fs_handle(fs, req, (size_t)n, reply, sizeof reply);
+		counts = fs_count(fs);
+		most.inodes = counts.inodes > most.inodes ? counts.inodes : most.inodes;
+		most.fds = counts.fds > most.fds ? counts.fds : most.fds;
 		if (len > 0 && write(dev, reply, len) < 0 && errno != ENOENT)
 			return fail("reply");
 	}
-	(void)printf("most inodes %u\n", counts.inodes);
+	(void)printf("most inodes %u fds %u\n", most.inodes, most.fds);
 	counts = fs_count(fs);
 	(void)printf("inodes %u handles %u fds %u\n", counts.inodes, counts.handles, counts.fds);
 	fs_close(fs);

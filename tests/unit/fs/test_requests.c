@@ -13,7 +13,8 @@
 
 static struct {
 	struct tmpdir *dir;
-	int before;
+	int before, in;
+	uint32_t uid; /* who asks */
 	struct fs *fs;
 	_Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
 	size_t len; /* of the reply */
@@ -23,7 +24,7 @@ static struct {
 static int ask(uint32_t opcode, uint64_t node, const void *arg, size_t n, size_t cap)
 {
 	struct fuse_in_header h = {
-		.len = (uint32_t)(sizeof h + n), .opcode = opcode, .unique = 9, .nodeid = node
+		.len = (uint32_t)(sizeof h + n), .opcode = opcode, .unique = 9, .nodeid = node, .uid = t.uid
 	};
 	struct fuse_out_header out;
 
@@ -79,7 +80,7 @@ static int begin(void)
 
 static int setup(void **state)
 {
-	struct fs_conf conf = { .max_fds = 64, .max_inodes = 100, .timeout_ms = 7000 };
+	struct fs_conf conf = { .max_fds = 64, .idle_fds = 32, .max_inodes = 100, .timeout_ms = 7000 };
 
 	if (tmpdir_set_up(state) < 0)
 		return -1;
@@ -88,6 +89,7 @@ static int setup(void **state)
 	if (tmpdir_write(t.dir, OUTSIDE, "x") < 0 || mkdirat(t.dir->fd, "in", 0700) < 0)
 		return -1;
 	conf.root = openat(t.dir->fd, "in", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	t.in = openat(t.dir->fd, "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	conf.fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fs_open(&conf, &t.fs, NULL);
 }
@@ -98,6 +100,7 @@ static int teardown(void **state)
 	if (fchdir(t.before) < 0)
 		return -1;
 	(void)close(t.before);
+	(void)close(t.in);
 	return tmpdir_tear_down(state);
 }
 
@@ -291,25 +294,73 @@ static void test_handles(void **state)
 	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EBADF); /* its place is used again */
 }
 
+static int set_xattr(size_t fixed, const char *name, uint32_t size, size_t given)
+{
+	struct fuse_setxattr_in in = { .size = size };
+	uint8_t arg[128] = { 0 };
+	size_t n = strlen(name) + 1;
+
+	memcpy(arg, &in, fixed);
+	memcpy(arg + fixed, name, n);
+	return ask(FUSE_SETXATTR, FUSE_ROOT_ID, arg, fixed + n + given, ROOM);
+}
+
 /* The host's labels are neither seen nor set; sizes that lie are refused. */
 static void test_xattrs(void **state)
 {
-	struct fuse_setxattr_in in = { .size = 1 };
+	const size_t fixed = sizeof(struct fuse_setxattr_in), old = FUSE_COMPAT_SETXATTR_IN_SIZE;
 	struct fuse_getxattr_in get = { .size = 100 };
-	uint8_t arg[64] = { 0 };
 
 	(void)state;
 	assert_int_equal(begin(), 0);
-	memcpy(arg, &in, FUSE_COMPAT_SETXATTR_IN_SIZE);
-	memcpy(arg + FUSE_COMPAT_SETXATTR_IN_SIZE, "trusted.x\0v", 11);
-	assert_int_equal(ask(FUSE_SETXATTR, FUSE_ROOT_ID, arg, FUSE_COMPAT_SETXATTR_IN_SIZE + 11, ROOM),
-			 -EOPNOTSUPP);
-	memcpy(arg + FUSE_COMPAT_SETXATTR_IN_SIZE, "user.cor\0v", 10);
-	assert_int_equal(ask(FUSE_SETXATTR, FUSE_ROOT_ID, arg, FUSE_COMPAT_SETXATTR_IN_SIZE + 9, ROOM),
-			 -EINVAL);
+	assert_int_equal(set_xattr(fixed, "security.selinux", 1, 1), -EOPNOTSUPP);
+	assert_int_equal(set_xattr(fixed, "user.x", 1, 0), -EINVAL);
 	assert_int_equal(ask_named(FUSE_GETXATTR, FUSE_ROOT_ID, &get, sizeof get, "security.selinux", 17),
 			 -ENODATA);
-	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "trusted.x", 10), -EOPNOTSUPP);
+	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "security.x", 11), -EOPNOTSUPP);
+	assert_int_equal(set_xattr(fixed, "user.x", 1, 1), 0);
+	/* a kernel that knows the short form only */
+	assert_int_equal(ask(FUSE_DESTROY, 0, NULL, 0, ROOM), 0);
+	assert_int_equal(ask(FUSE_INIT, 0,
+			     &(struct fuse_init_in){ .major = FUSE_KERNEL_VERSION, .minor = 31 },
+			     sizeof(struct fuse_init_in), ROOM),
+			 0);
+	assert_int_equal(set_xattr(old, "user.y", 1, 1), 0);
+	assert_int_equal(fgetxattr(t.in, "user.y", NULL, 0), 1);
+}
+
+/* What the guest calls trusted is the guest's: the host's stays unseen, and the name that it is kept by is no
+ * name there. */
+static void test_trusted_xattrs(void **state)
+{
+	const size_t fixed = sizeof(struct fuse_setxattr_in);
+	struct fuse_getxattr_in get = { .size = 100 };
+	char name[300] = "trusted.";
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(fsetxattr(t.in, "trusted.host", "1", 1, 0), 0);
+	assert_int_equal(ask_named(FUSE_GETXATTR, FUSE_ROOT_ID, &get, sizeof get, "trusted.host", 13),
+			 -ENODATA);
+	assert_int_equal(set_xattr(fixed, "trusted.x", 1, 1), 0);
+	assert_int_equal(fgetxattr(t.in, "user.cor.trusted.x", NULL, 0), 1);
+	assert_int_equal(fgetxattr(t.in, "trusted.x", NULL, 0), -1);
+	assert_int_equal(set_xattr(fixed, "user.cor.trusted.x", 1, 1), -EOPNOTSUPP);
+	assert_int_equal(ask_named(FUSE_GETXATTR, FUSE_ROOT_ID, &get, sizeof get, "user.cor.trusted.x", 19),
+			 -ENODATA);
+	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "user.cor.trusted.x", 19),
+			 -EOPNOTSUPP);
+	assert_int_equal(ask(FUSE_LISTXATTR, FUSE_ROOT_ID, &get, sizeof get, ROOM), 0);
+	assert_int_equal(t.len, sizeof(struct fuse_out_header) + sizeof "trusted.x");
+	assert_string_equal(answer(), "trusted.x");
+	t.uid = 1000;
+	assert_int_equal(ask(FUSE_LISTXATTR, FUSE_ROOT_ID, &get, sizeof get, ROOM), 0);
+	assert_int_equal(t.len, sizeof(struct fuse_out_header));
+	t.uid = 0;
+	memset(name + 8, 'n', 247); /* 255 bytes, but not with what is put before it */
+	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, name, sizeof name), -ERANGE);
+	assert_int_equal(ask_named(FUSE_REMOVEXATTR, FUSE_ROOT_ID, NULL, 0, "trusted.x", 10), 0);
+	assert_int_equal(fgetxattr(t.in, "trusted.host", NULL, 0), 1);
 }
 
 /* Names in the root are asked for again each time: the host puts other things there. */
@@ -344,6 +395,7 @@ static void test_many_files(void **state)
 
 		(void)snprintf(name, sizeof name, "f%u", n);
 		r = ask_named(FUSE_MKNOD, FUSE_ROOT_ID, &mk, sizeof mk, name, strlen(name) + 1);
+		assert_in_range(fs_count(t.fs).fds, 1, 1 + 32); /* idle_fds and the root */
 		if (r == 0)
 			ids[n++] = ((const struct fuse_entry_out *)answer())->nodeid;
 	}
@@ -373,6 +425,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_handles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_validity, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_trusted_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
 	};
 

@@ -316,7 +316,7 @@ static void test_real_server(void **state)
 		struct fuse_mkdir_in in;
 		char name[8];
 	} mkdir = { .in.mode = 0700, .name = "d" };
-	struct fs_conf conf = { .max_fds = 64, .max_inodes = 100 };
+	struct fs_conf conf = { .max_fds = 64, .idle_fds = 32, .max_inodes = 100 };
 	scoped_fd before = open(".", O_PATH | O_CLOEXEC);
 	char dir[] = "/tmp/cor-fs-XXXXXX";
 	struct fs *fs = NULL;
