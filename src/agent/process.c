@@ -15,13 +15,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "agent/user.h"
 #include "base/io.h"
-#include "base/num.h"
 #include "base/str.h"
 #include "sys/caps.h"
 
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define PASSWD_MAX   (1u << 20)
+#define USERS_MAX    (1u << 20) /* of /etc/passwd and /etc/group */
 
 /* The words callers search for are lower case, as Go prints them. */
 static const char *exec_text(int code)
@@ -114,52 +114,18 @@ int process_lookup(const struct msg_process *p, char **ret_path, int *ret_fd, st
 	return 0;
 }
 
-/* Field `index` of a passwd line. */
-static char *passwd_field(char *line, unsigned index)
+/* The text of the container's /etc/passwd or /etc/group: a missing or odd one is as good as empty. free();
+ * NULL without memory. */
+static char *read_users(const char *path)
 {
-	char *field = NULL;
-
-	for (unsigned i = 0; i <= index; i++) {
-		field = strsep(&line, ":");
-		if (!field)
-			return NULL;
-	}
-	return field;
-}
-
-char *process_home(const char *passwd, uint32_t uid)
-{
-	scoped_free char *text = str_fmt("%s", passwd);
-	char *rest = text, *line;
-	uint64_t found;
-
-	if (!text)
-		return NULL;
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		scoped_free char *copy = str_fmt("%s", line);
-		char *id, *home;
-
-		if (!copy)
-			return NULL;
-		id = passwd_field(line, 2);
-		home = passwd_field(copy, 5);
-		if (id && home && num_parse_u64(id, &found) == 0 && found == uid)
-			return str_fmt("%s", *home ? home : "/");
-	}
-	return str_fmt("/");
-}
-
-/* The text of the container's /etc/passwd, or NULL: a missing or odd one is as good as empty. */
-static char *read_passwd(void)
-{
-	scoped_fd fd = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	scoped_fd fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 	char *text;
 	size_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return NULL;
-	return io_read_all(fd, PASSWD_MAX, &text, &n) < 0 ? NULL : text;
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || io_read_all(fd, USERS_MAX, &text, &n) < 0)
+		return str_fmt("%s", "");
+	return text;
 }
 
 static int make_env(const struct msg_process *p, struct process_image *image)
@@ -175,8 +141,8 @@ static int make_env(const struct msg_process *p, struct process_image *image)
 	image->env = env;
 	if (env_value(&p->env, "HOME"))
 		return 0;
-	passwd = read_passwd();
-	home = process_home(passwd ? passwd : "", p->uid);
+	passwd = read_users("/etc/passwd");
+	home = passwd ? user_home(passwd, p->uid) : NULL;
 	if (home)
 		env[n] = str_fmt("HOME=%s", home);
 	return env[n] ? 0 : -ENOMEM;
@@ -304,10 +270,43 @@ static int become_user(const struct msg_process *p, struct err *e)
 	return set_caps(&want, e);
 }
 
-int process_prepare(const struct msg_process *p, struct process_image *ret, struct err *e)
+/* A user that is given by name: as if the numbers had come with the request. Others than root may have the
+ * bounding set and have the ambient one, as engines do it, which know the number in time. */
+static int find_user(struct msg_process *p, struct err *e)
 {
+	scoped_free char *passwd = read_users("/etc/passwd"), *group = read_users("/etc/group");
+	struct user *u;
 	int r;
 
+	u = malloc(sizeof *u); /* lives until exec */
+	if (!passwd || !group || !u) {
+		free(u);
+		return err_set(e, -ENOMEM, "process.user.username: %m");
+	}
+	r = user_find(p->user, passwd, group, u, e);
+	if (r < 0) {
+		free(u);
+		return r;
+	}
+	p->uid = u->uid;
+	p->gid = u->gid;
+	p->gids.p = u->gids;
+	p->gids.n = u->n_gids;
+	if (p->uid != 0)
+		p->caps.effective = p->caps.permitted = p->caps.inheritable = p->caps.ambient;
+	return 0;
+}
+
+int process_prepare(const struct msg_process *given, struct process_image *ret, struct err *e)
+{
+	struct msg_process found = *given, *p = &found;
+	int r;
+
+	if (p->user) {
+		r = find_user(p, e);
+		if (r < 0)
+			return r;
+	}
 	own_stdio(p);
 	r = make_env(p, ret);
 	if (r < 0)

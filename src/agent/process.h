@@ -20,7 +20,5 @@ int process_exec(const struct msg_process *p, struct process_image *image, struc
 /* Finds args[0] as execvp does, with the PATH of env. *ret_path: free(); *ret_fd: open on it (O_PATH). The
  * error's text is the one that callers of OCI runtimes look for. */
 int must_check process_lookup(const struct msg_process *p, char **ret_path, int *ret_fd, struct err *e);
-/* The home directory of a user in an /etc/passwd (its text), "/" if there is none. free(). */
-char *must_check process_home(const char *passwd, uint32_t uid);
 
 #endif

@@ -186,6 +186,9 @@ static int copy_up(int from, int to, const char *data)
 		return -errno;
 	if (!(data && strstr(data, "mode=")) && fchmod(out, st.st_mode & 07777) < 0)
 		return -errno;
+	/* An owner that a user namespace has no number for stays root. */
+	if (!(data && strstr(data, "uid=")) && fchown(out, st.st_uid, st.st_gid) < 0 && errno != EINVAL)
+		return -errno;
 	return mnt_copy_tree(in, out, COPYUP_DEPTH);
 }
 

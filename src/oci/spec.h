@@ -78,6 +78,8 @@ struct spec_user {
 	bool has_umask;
 	uint32_t umask;
 	struct spec_u32s additional_gids;
+	char *name; /* "USER[:GROUP]" for the container's own files to explain, instead of the numbers; NULL
+		       or not empty */
 };
 
 struct spec_scheduler {

@@ -131,6 +131,7 @@ static const struct field user_rows[] = {
 	ROW("gid", FIELD_U32, struct spec_user, gid, MAX_ID),
 	ROW_HAS("umask", FIELD_U32, struct spec_user, umask, has_umask, .max = 07777),
 	ROW("additionalGids", FIELD_U32S, struct spec_user, additional_gids, MAX_ID),
+	ROW("username", FIELD_STR, struct spec_user, name, .flags = FIELD_EMPTY_UNSET),
 };
 static const struct field_obj user = FIELD_OBJ_OF(struct spec_user, user_rows, NULL);
 

@@ -106,6 +106,7 @@ int plan_process(const struct spec_process *p, struct arena *a, struct msg_proce
 		.uid = p->user.uid,
 		.gid = p->user.gid,
 		.gids = { .p = p->user.additional_gids.p, .n = p->user.additional_gids.n },
+		.user = p->user.name,
 		.has_umask = p->user.has_umask,
 		.umask = p->user.umask,
 		.cwd = p->cwd,

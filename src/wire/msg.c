@@ -81,18 +81,18 @@ STATIC_REC(rec_sched, msg_sched, F(msg_sched, PACK_U32, policy, 0), F(msg_sched,
 
 REC(rec_process, msg_process, F(msg_process, PACK_BOOL, terminal, 0), F(msg_process, PACK_U32, rows, 0),
     F(msg_process, PACK_U32, cols, 0), F(msg_process, PACK_U32, uid, 0), F(msg_process, PACK_U32, gid, 0),
-    F(msg_process, PACK_U32S, gids, 65536), F(msg_process, PACK_BOOL, has_umask, 0),
-    F(msg_process, PACK_U32, umask, 0), F(msg_process, PACK_STR, cwd, LIM_NAME),
-    F(msg_process, PACK_STRS, args, LIM_ARGS), F(msg_process, PACK_STRS, env, LIM_ARGS),
-    F(msg_process, PACK_BOOL, has_caps, 0), FR(msg_process, PACK_REC, caps, 0, rec_caps),
-    FR(msg_process, PACK_RECS, rlimits, 32, rec_rlimit), F(msg_process, PACK_BOOL, no_new_privs, 0),
-    F(msg_process, PACK_BOOL, has_oom_score_adj, 0), F(msg_process, PACK_I64, oom_score_adj, 0),
-    F(msg_process, PACK_BOOL, has_sched, 0), FR(msg_process, PACK_REC, sched, 0, rec_sched),
-    F(msg_process, PACK_BOOL, has_ioprio, 0), F(msg_process, PACK_U32, ioprio_class, 0),
-    F(msg_process, PACK_U32, ioprio_level, 0), F(msg_process, PACK_STR, cpus_initial, LIM_NAME),
-    F(msg_process, PACK_STR, cpus_final, LIM_NAME), F(msg_process, PACK_BOOL, has_personality, 0),
-    F(msg_process, PACK_U64, personality, 0), F(msg_process, PACK_BLOB, seccomp, LIM_BPF),
-    F(msg_process, PACK_U32, seccomp_flags, 0));
+    F(msg_process, PACK_U32S, gids, 65536), F(msg_process, PACK_STR, user, LIM_NAME),
+    F(msg_process, PACK_BOOL, has_umask, 0), F(msg_process, PACK_U32, umask, 0),
+    F(msg_process, PACK_STR, cwd, LIM_NAME), F(msg_process, PACK_STRS, args, LIM_ARGS),
+    F(msg_process, PACK_STRS, env, LIM_ARGS), F(msg_process, PACK_BOOL, has_caps, 0),
+    FR(msg_process, PACK_REC, caps, 0, rec_caps), FR(msg_process, PACK_RECS, rlimits, 32, rec_rlimit),
+    F(msg_process, PACK_BOOL, no_new_privs, 0), F(msg_process, PACK_BOOL, has_oom_score_adj, 0),
+    F(msg_process, PACK_I64, oom_score_adj, 0), F(msg_process, PACK_BOOL, has_sched, 0),
+    FR(msg_process, PACK_REC, sched, 0, rec_sched), F(msg_process, PACK_BOOL, has_ioprio, 0),
+    F(msg_process, PACK_U32, ioprio_class, 0), F(msg_process, PACK_U32, ioprio_level, 0),
+    F(msg_process, PACK_STR, cpus_initial, LIM_NAME), F(msg_process, PACK_STR, cpus_final, LIM_NAME),
+    F(msg_process, PACK_BOOL, has_personality, 0), F(msg_process, PACK_U64, personality, 0),
+    F(msg_process, PACK_BLOB, seccomp, LIM_BPF), F(msg_process, PACK_U32, seccomp_flags, 0));
 
 REC(rec_exec, msg_exec, F(msg_exec, PACK_U32, proc, 0), FR(msg_exec, PACK_REC, process, 0, rec_process));
 

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 4u
+#define PROTO_VERSION 5u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 #define LAYERS_MAX  24u        /* of a container's root: as many as the VM's bus has room for */
@@ -183,6 +183,8 @@ struct msg_process {
 	uint32_t rows, cols; /* 0 = unset */
 	uint32_t uid, gid;
 	struct pack_u32s gids;
+	char *user; /* "USER[:GROUP]", names or numbers, which the agent looks up in the container: instead of
+		       uid, gid and gids; NULL = these */
 	bool has_umask;
 	uint32_t umask;
 	char *cwd;

@@ -8,6 +8,7 @@
 #include "agent/process.h"
 #include "agent/sched.h"
 #include "agent/stats.h"
+#include "agent/user.h"
 
 static void homes(void **state)
 {
@@ -32,11 +33,110 @@ static void homes(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		char *home = process_home(rows[i].passwd, rows[i].uid);
+		char *home = user_home(rows[i].passwd, rows[i].uid);
 
 		assert_string_equal(home, rows[i].home);
 		free(home);
 	}
+}
+
+static void users(void **state)
+{
+	static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
+				     "broken\n"
+				     "bad:x:-1:7::/:\n"
+				     "app:x:1000:1001::/app:/bin/sh\n"
+				     "7:x:70:71::/seven:/bin/sh\n"
+				     "twin:x:1000:9::/twin:/bin/sh\n"
+				     "far:x:4294967295:1::/:\n"
+				     "last:x:8:9::/last:";
+	static const char group[] = "root:x:0:\nwheel:x:10:root,app\naudio:x:63:app,twin\napp:x:1001:\n"
+				    "none:x:zz:app\nempty:x:77\n9:x:900:\npart:x:5:apple,ap";
+	static const struct {
+		const char *who;
+		uint32_t uid, gid;
+		uint32_t gids[3];
+		size_t n;
+		const char *error;
+	} rows[] = {
+		{ "root", 0, 0, { 10 }, 1, NULL },
+		{ "0", 0, 0, { 10 }, 1, NULL },
+		{ "app", 1000, 1001, { 10, 63 }, 2, NULL },
+		/* the first entry of a number; a name that is a number stands before it */
+		{ "1000", 1000, 1001, { 10, 63 }, 2, NULL },
+		{ "7", 70, 71, { 0 }, 0, NULL },
+		{ "71", 71, 0, { 0 }, 0, NULL },
+		{ "last", 8, 9, { 0 }, 0, NULL },
+		/* a group that is given is the only one */
+		{ "app:audio", 1000, 63, { 0 }, 0, NULL },
+		{ "app:5000", 1000, 5000, { 0 }, 0, NULL },
+		{ "app:9", 1000, 900, { 0 }, 0, NULL },
+		{ "5:6", 5, 6, { 0 }, 0, NULL },
+		{ "app:", 1000, 1001, { 10, 63 }, 2, NULL },
+		{ ":audio", 0, 63, { 0 }, 0, NULL },
+		{ "", 0, 0, { 0 }, 0, NULL },
+		{ "nobody",
+		  0,
+		  0,
+		  { 0 },
+		  0,
+		  "unable to find user nobody: no matching entries in passwd file" },
+		{ "bad", 0, 0, { 0 }, 0, "unable to find user bad: no matching entries in passwd file" },
+		{ "far", 0, 0, { 0 }, 0, "unable to find user far: no matching entries in passwd file" },
+		{ "broken",
+		  0,
+		  0,
+		  { 0 },
+		  0,
+		  "unable to find user broken: no matching entries in passwd file" },
+		{ "-1", 0, 0, { 0 }, 0, "unable to find user -1: no matching entries in passwd file" },
+		{ "4294967295",
+		  0,
+		  0,
+		  { 0 },
+		  0,
+		  "unable to find user 4294967295: no matching entries in passwd file" },
+		{ "app:no", 0, 0, { 0 }, 0, "unable to find group no: no matching entries in group file" },
+		{ "app:none",
+		  0,
+		  0,
+		  { 0 },
+		  0,
+		  "unable to find group none: no matching entries in group file" },
+		{ "a:b:c", 0, 0, { 0 }, 0, "unable to find user a: no matching entries in passwd file" },
+	};
+	static struct user u;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct err e = { 0 };
+		int r = user_find(rows[i].who, passwd, group, &u, &e);
+
+		if (rows[i].error) {
+			assert_int_equal(r, -ENOENT);
+			assert_string_equal(e.msg, rows[i].error);
+			continue;
+		}
+		assert_int_equal(r, 0);
+		assert_int_equal(u.uid, rows[i].uid);
+		assert_int_equal(u.gid, rows[i].gid);
+		assert_int_equal(u.n_gids, rows[i].n);
+		for (size_t k = 0; k < u.n_gids; k++)
+			assert_int_equal(u.gids[k], rows[i].gids[k]);
+	}
+}
+
+/* A file that lists the user in more groups than a process can have. */
+static void many_groups(void **state)
+{
+	static struct user u;
+	scoped_str group = { 0 };
+	struct err e = { 0 };
+
+	for (unsigned i = 0; i < 3 * USER_GROUPS_MAX; i++)
+		str_addf(&group, "g%u:x:%u:a\n", i, i);
+	assert_int_equal(user_find("a", "a:x:1:2", group.p, &u, &e), 0);
+	assert_int_equal(u.n_gids, USER_GROUPS_MAX);
+	assert_int_equal(u.gids[USER_GROUPS_MAX - 1], USER_GROUPS_MAX - 1);
 }
 
 static void cpu_lists(void **state)
@@ -134,8 +234,9 @@ static void lookups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(homes),      cmocka_unit_test(cpu_lists), cmocka_unit_test(weights),
-		cmocka_unit_test(inner_pids), cmocka_unit_test(lookups),
+		cmocka_unit_test(homes),     cmocka_unit_test(users),   cmocka_unit_test(many_groups),
+		cmocka_unit_test(cpu_lists), cmocka_unit_test(weights), cmocka_unit_test(inner_pids),
+		cmocka_unit_test(lookups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

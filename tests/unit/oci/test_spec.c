@@ -126,6 +126,7 @@ static void test_everything(void **state)
 	assert_int_equal(s.process.scheduler.policy, SCHED_DEADLINE);
 	assert_int_equal(s.process.scheduler.flags, 1 | 4);
 	assert_int_equal(s.process.scheduler.nice, -5);
+	assert_string_equal(s.process.user.name, "u:g");
 	assert_int_equal(s.process.io_priority.class, 2);
 	assert_int_equal(s.process.io_priority.priority, 4);
 	assert_true(s.process.has_exec_cpu_affinity);
