@@ -116,8 +116,11 @@ struct opt_args {
 	int argc; /* in: arguments to parse, without the program or verb */
 	char *const *argv;
 	size_t until; /* in: options end after that many positionals; SIZE_MAX = they may stand anywhere */
-	int used;     /* out: how many arguments were consumed: all of them unless until is 0 */
-	struct opt_strs pos; /* out: the positionals (borrowed texts) */
+	const char *const *ends; /* in: once this text is set, by an option, they end at the first positional;
+				    NULL = never */
+	int used;                /* out: how many arguments were consumed: all of them unless until is 0 */
+	struct opt_strs pos;     /* out: the positionals (borrowed texts) */
+	size_t among;        /* out: how many of them stood among the options, so that more could follow */
 	const char *unknown; /* out: the long name that was refused as unknown, or NULL */
 };
 

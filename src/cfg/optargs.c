@@ -128,6 +128,9 @@ int opt_parse_args(const struct opt_target *t, struct opt_args *a, struct err *e
 		} else if (a->until == 0) {
 			break;
 		} else {
+			if (a->ends && *a->ends)
+				options = false;
+			a->among += options;
 			r = take_positional(&s, arg, e);
 		}
 		if (r < 0)

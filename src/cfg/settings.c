@@ -76,6 +76,10 @@ static const struct opt rows[] = {
 	  "by default none does" },
 	{ "pool", 0, OPT_U64, HOST, AT(pool), 0, POOL_MAX, NULL, NULL,
 	  "how many clones of each template wait for the next containers; 0 is none" },
+	{ "image.store", 0, OPT_PATH, HOST, AT(image_store), 0, 0, NULL, NULL,
+	  "where cor-image keeps container images" },
+	{ "image.writable", 0, OPT_SIZE, HOST | OPT_FROM_ANNOTATION, AT(image_writable), 0, 16 * TIB, NULL,
+	  NULL, "how much a container of an image may write over it, in the VM's memory; 0 is half of that" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,
@@ -114,6 +118,7 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.template = true,
 		.template_domain = "default",
 		.template_max_size = 4096 * MIB,
+		.image_store = "/var/lib/cor/images",
 	};
 	s->kernel = arena_fmt(&s->mem, "%s/vmlinux", osdir);
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);

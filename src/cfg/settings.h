@@ -40,6 +40,8 @@ struct settings {
 	uint64_t template_max_size;    /* bytes of one domain's templates on disk; 0 = no limit */
 	const char *ksm_domain;        /* VMs of this template_domain are open to KSM; NULL = none */
 	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
+	const char *image_store;       /* container images, made by cor-image */
+	uint64_t image_writable;       /* bytes that a container of an image may write; 0 = half the memory */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;
 	bool memory_asked, vcpus_asked; /* config.json named the VM's size itself */

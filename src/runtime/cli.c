@@ -67,22 +67,74 @@ static int check_count(const struct cli_verb *v, size_t n, struct err *e)
 	return 0;
 }
 
-static int take_id(struct cli *c, struct err *e)
+static int check_id(const char *id, struct err *e)
 {
 	scoped_str s = { 0 };
 
+	if (!id || str_is_id(id))
+		return 0;
+	opt_add_quoted(&s, id);
+	return err_set(
+		e, -EINVAL,
+		"invalid container ID %s: use 1 to 1024 letters, digits and _ + - . (not . or .. alone)",
+		s.p ? s.p : "");
+}
+
+static int take_id(struct cli *c, struct err *e)
+{
 	if (!c->verb->id || !c->args.n)
 		return 0;
 	c->id = c->args.p[0];
 	c->args.p++;
 	c->args.n--;
-	if (str_is_id(c->id))
-		return 0;
-	opt_add_quoted(&s, c->id);
-	return err_set(
-		e, -EINVAL,
-		"invalid container ID %s: use 1 to 1024 letters, digits and _ + - . (not . or .. alone)",
-		s.p ? s.p : "");
+	return check_id(c->id, e);
+}
+
+/* The first option that is for images alone, or NULL. */
+static const char *image_option(const struct cli_image *i)
+{
+	const struct {
+		bool given;
+		const char *name;
+	} all[] = {
+		{ i->id, "name" },
+		{ i->entrypoint, "entrypoint" },
+		{ i->user, "user" },
+		{ i->workdir, "workdir" },
+		{ i->cpus, "cpus" },
+		{ i->env.n > 0, "env" },
+		{ i->volume.n > 0, "volume" },
+		{ i->memory, "memory" },
+		{ i->tty, "tty" },
+		{ i->read_only, "read-only" },
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(all); k++)
+		if (all[k].given)
+			return all[k].name;
+	return NULL;
+}
+
+/* `run`: of a bundle or of an image? */
+static int check_image(const struct cli *c, const struct opt_args *a, struct err *e)
+{
+	const char *option = image_option(&c->image);
+
+	if (c->image.name && a->among > 0)
+		return err_set(
+			e, -EINVAL,
+			"run: with --image the command stands behind all options, and the container's ID "
+			"is given by --name");
+	if (c->image.name && (c->create.bundle || c->create.config))
+		return err_set(e, -EINVAL,
+			       "run: --image and --%s exclude each other: an image is run without a bundle",
+			       c->create.bundle ? "bundle" : "config");
+	if (!c->image.name && option)
+		return err_set(
+			e, -EINVAL,
+			"run: --%s goes with --image NAME; of a bundle it is config.json that says this",
+			option);
+	return 0;
 }
 
 /* What tables can't say about two verbs. */
@@ -109,7 +161,10 @@ static int finish_verb(struct cli *c, struct err *e)
 static int parse_verb(struct cli *c, int argc, char *const *argv, struct err *e)
 {
 	struct opt_target t = { c->verb->opts, c, &c->mem, OPT_FROM_CLI, NULL, "--" };
-	struct opt_args a = { .argc = argc, .argv = argv, .until = c->verb->until };
+	const char *const *ends = (const char *const *)(const void *)((const char *)c + c->verb->ends);
+	struct opt_args a = {
+		.argc = argc, .argv = argv, .until = c->verb->until, .ends = c->verb->ends ? ends : NULL
+	};
 	int r = opt_parse_args(&t, &a, e);
 
 	if (r < 0 && a.unknown && opt_find(&cli_global_opts, a.unknown))
@@ -124,10 +179,17 @@ static int parse_verb(struct cli *c, int argc, char *const *argv, struct err *e)
 			       c->verb->unsupported);
 	if (c->help)
 		return 0;
+	r = check_image(c, &a, e);
+	c->args = a.pos;
+	if (r == 0 && c->image.name) {
+		c->id = c->image.id;
+		return check_id(c->id, e);
+	}
+	if (r < 0)
+		return r;
 	r = check_count(c->verb, a.pos.n, e);
 	if (r < 0)
 		return r;
-	c->args = a.pos;
 	if (c->json)
 		c->format = CLI_JSON;
 	r = take_id(c, e);
@@ -140,11 +202,9 @@ int cli_parse(struct cli *c, const struct cli_env *env, int argc, char *const *a
 	struct opt_args a = { .argc = argc, .argv = argv, .until = 0 };
 	int r;
 
-	*c = (struct cli){ .env = env,
-			   .create = { .bundle = "." },
-			   .spec_bundle = ".",
-			   .kill_signal = SIGTERM,
-			   .events_interval_ns = EVERY_5_S };
+	*c = (struct cli){
+		.env = env, .spec_bundle = ".", .kill_signal = SIGTERM, .events_interval_ns = EVERY_5_S
+	};
 	r = opt_parse_args(&t, &a, e);
 	if (r < 0)
 		return r;

@@ -32,7 +32,7 @@ struct cli_global {
 };
 
 struct cli_create {         /* create and run */
-	const char *bundle; /* "." unless given */
+	const char *bundle; /* NULL = "." */
 	const char *config; /* file in the bundle, or an absolute path; NULL = "config.json" */
 	const char *console_socket, *pid_file, *pidfd_socket;
 	uint64_t preserve_fds;
@@ -40,6 +40,16 @@ struct cli_create {         /* create and run */
 	bool keep;
 	bool timing;             /* print the phases on stderr */
 	const char *timing_json; /* and write them there as JSON */
+};
+
+struct cli_image { /* run --image, and what goes only with it */
+	const char *name;
+	const char *id; /* --name; NULL = one is made up */
+	const char *entrypoint, *user, *workdir;
+	const char *cpus;            /* "1.5" */
+	struct opt_strs env, volume; /* KEY=VALUE; SOURCE:DESTINATION[:ro] */
+	uint64_t memory;             /* bytes, 0 = no limit */
+	bool tty, read_only;
 };
 
 struct cli_exec {
@@ -66,10 +76,12 @@ struct cli {
 	bool unknown_verb;
 	struct settings settings; /* loaded for verbs that need them */
 	struct cli_global global;
-	bool help;            /* the verb's --help */
-	const char *id;       /* checked container ID; NULL for verbs without */
+	bool help; /* the verb's --help */
+	const char
+		*id; /* checked container ID; NULL for verbs without, and for run --image until it has one */
 	struct opt_strs args; /* positionals behind the ID, borrowed from argv */
 	struct cli_create create;
+	struct cli_image image;
 	struct cli_exec exec;
 	struct cli_update update;
 	bool delete_force;
@@ -92,6 +104,8 @@ struct cli_verb {
 	bool id;                 /* the first positional is a container ID */
 	size_t min, max;         /* positionals */
 	size_t until;            /* options end after so many positionals */
+	size_t ends;             /* offset in struct cli of a text; if it is set they end before the first
+				    one, and there is no ID among them; 0 = there is no such */
 	bool settings;           /* cor.conf is read first */
 	int fail_code;           /* exit code when it fails */
 	const char *unsupported; /* why it always fails; NULL = it works */

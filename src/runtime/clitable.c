@@ -34,6 +34,10 @@
 	{                                                                                                    \
 		name, c, OPT_U64, OPT_FROM_CLI, at, 0, max, NULL, NULL, help                                 \
 	}
+#define SIZE(name, c, at, help)                                                                              \
+	{                                                                                                    \
+		name, c, OPT_SIZE, OPT_FROM_CLI, at, 1, 0, NULL, NULL, help                                  \
+	}
 #define NUMBER(name, at, help)                                                                               \
 	{                                                                                                    \
 		name, 0, OPT_INT, OPT_FROM_CLI, at, INT64_MIN, 0, NULL, NULL, help                           \
@@ -96,6 +100,22 @@ static const struct opt run_rows[] = {
 	CREATE_ROWS,
 	FLAG("detach", 'd', AT(create.detach), "return when the container runs"),
 	FLAG("keep", 0, AT(create.keep), "do not delete the container after its end"),
+	TEXT("image", 0, AT(image.name), "NAME",
+	     "run this image of the store (see cor-image(1)); what follows the options is the command"),
+	TEXT("name", 0, AT(image.id), "ID", "of an image: the container's ID; one is made up without it"),
+	FLAG("tty", 't', AT(image.tty), "of an image: give the process a terminal"),
+	LIST("env", 'e', AT(image.env), "KEY=VALUE",
+	     "of an image: set a variable of the environment; may be repeated"),
+	TEXT("user", 'u', AT(image.user), "USER[:GROUP]",
+	     "of an image: run as this user, names or numbers, instead of the image's"),
+	TEXT("workdir", 'w', AT(image.workdir), "DIR", "of an image: the working directory"),
+	TEXT("entrypoint", 0, AT(image.entrypoint), "PROGRAM",
+	     "of an image: run this with the command's words, instead of what the image says"),
+	LIST("volume", 'v', AT(image.volume), "SOURCE:DIR[:ro]",
+	     "of an image: show a file or directory of the host there; may be repeated"),
+	FLAG("read-only", 0, AT(image.read_only), "of an image: nothing but volumes can be written"),
+	SIZE("memory", 'm', AT(image.memory), "of an image: memory limit"),
+	TEXT("cpus", 0, AT(image.cpus), "NUMBER", "of an image: how many CPUs it may use, such as 1.5"),
 	TIMING_ROWS,
 	HELP,
 };
@@ -122,7 +142,8 @@ static const struct opt exec_rows[] = {
 	FLAG("tty", 't', AT(exec.tty), "give the process a terminal"),
 	TEXT("cwd", 0, AT(exec.cwd), "DIR", "working directory in the container"),
 	LIST("env", 'e', AT(exec.env), "KEY=VALUE", "add to the environment; may be repeated"),
-	TEXT("user", 'u', AT(exec.user), "UID[:GID]", "run as this user"),
+	TEXT("user", 'u', AT(exec.user), "UID[:GID]",
+	     "run as this user; in a container of an image also by name"),
 	LIST("additional-gids", 'g', AT(exec.additional_gids), "GID", "add a group; may be repeated"),
 	LIST("cap", 'c', AT(exec.cap), "CAP", "add a capability; may be repeated"),
 	FLAG("no-new-privs", 0, AT(exec.no_new_privs), "the process can't gain privileges"),
@@ -256,8 +277,9 @@ const struct cli_verb cli_verbs[] = {
 	  OPT_TABLE(create_rows), ID_ONLY, .settings = true, .run = cmd_create },
 	{ "start", "run a created container's program", "ID", OPT_TABLE(help_rows), ID_ONLY,
 	  .run = cmd_start },
-	{ "run", "create a container, start it, wait for its end and delete it", "[OPTION]... ID",
-	  OPT_TABLE(run_rows), ID_ONLY, .settings = true, .run = cmd_run },
+	{ "run", "create a container, start it, wait for its end and delete it",
+	  "[OPTION]... ID | --image NAME [OPTION]... [--] [COMMAND [ARG]...]", OPT_TABLE(run_rows), ID_ONLY,
+	  .ends = AT(image.name), .settings = true, .run = cmd_run },
 	{ "state", "print a container's state as JSON", "ID", OPT_TABLE(help_rows), ID_ONLY,
 	  .run = cmd_state },
 	{ "kill", "send a signal to a container (default: TERM)", "[OPTION]... ID [SIGNAL]",

@@ -39,12 +39,16 @@ struct session {
 	struct term term;
 };
 
-/* --user UID[:GID] */
-static int set_user(struct spec_process *p, const char *text, struct err *e)
+/* --user UID[:GID]; names, too, in a container whose own user was given so. */
+static int set_user(struct session *s, struct spec_process *p, const char *text, struct err *e)
 {
 	scoped_strv parts = { 0 };
 	uint64_t uid, gid;
 
+	if (p->user.name) {
+		p->user.name = arena_str(&s->mem, text);
+		return p->user.name ? 0 : err_set(e, -ENOMEM, "out of memory");
+	}
 	strv_split(&parts, text, ':');
 	if (strv_check(&parts) < 0 || parts.n > 2 || num_parse_u64_max(parts.p[0], UINT32_MAX - 1, &uid) < 0)
 		return err_set(e, -EINVAL, "--user %s: must be UID or UID:GID, both numbers", text);
@@ -139,7 +143,7 @@ static int process_from_options(struct session *s, struct err *e)
 		return err_set(e, -EINVAL, "--cwd: must be an absolute path");
 	if (o->no_new_privs)
 		p->no_new_privileges = true;
-	r = o->user ? set_user(p, o->user, e) : 0;
+	r = o->user ? set_user(s, p, o->user, e) : 0;
 	if (r == 0)
 		r = add_groups(s, p, &o->additional_gids, e);
 	if (r == 0)

@@ -22,11 +22,15 @@ int cmd_spec(struct cli *cli, struct err *e)
 {
 	const char *bundle = cli->spec_bundle ? cli->spec_bundle : ".";
 	scoped_free char *path = str_fmt("%s/config.json", bundle);
+	struct template t = template_spec;
 	scoped_str text = { 0 };
 	scoped_fd fd = -1;
 	int r;
 
-	template_write(cli->spec_rootless, getuid(), getgid(), &text);
+	t.rootless = cli->spec_rootless;
+	t.uid = getuid();
+	t.gid = getgid();
+	template_write(&t, &text);
 	if (!path || str_check(&text) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

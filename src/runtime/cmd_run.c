@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime/create.h"
 #include "runtime/life.h"
+#include "runtime/out.h"
 #include "runtime/timing.h"
 #include "runtime/verbs.h"
 #include "runtime/wait.h"
@@ -57,6 +58,17 @@ static int run_foreground(struct creation *c, struct term *term, struct err *e)
 	return r < 0 ? r : code;
 }
 
+/* An ID that nobody gave can be known from here alone. */
+static int tell_id(const struct cli *cli, struct err *e)
+{
+	scoped_str line = { 0 };
+
+	if (!cli->image.name || cli->image.id)
+		return 0;
+	str_addf(&line, "%s\n", cli->id);
+	return out_print(&line, e);
+}
+
 /* From here on the container exists. */
 static int run_created(struct creation *c, struct term *term, struct err *e)
 {
@@ -67,8 +79,10 @@ static int run_created(struct creation *c, struct term *term, struct err *e)
 	ctr_refresh(&c->ctr);
 	r = life_start(&c->ctr, e);
 	create_beside(c);
-	if (r == 0 && c->cli->create.detach)
-		return timing_report(c->ctr.dirfd, &c->cli->create, e);
+	if (r == 0 && c->cli->create.detach) {
+		r = tell_id(c->cli, e);
+		return r == 0 ? timing_report(c->ctr.dirfd, &c->cli->create, e) : r;
+	}
 	if (r == 0)
 		return run_foreground(c, term, e);
 	spawn_abort(&c->monitor);

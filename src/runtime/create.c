@@ -69,6 +69,15 @@ static int apply_settings(struct creation *c, struct err *e)
 	return r;
 }
 
+static int load_bundle(struct creation *c, struct err *e)
+{
+	const char *dir = c->cli->create.bundle ? c->cli->create.bundle : ".";
+
+	c->bundle = realpath(dir, NULL);
+	return c->bundle ? spec_load(c->bundle, c->cli->create.config, &c->spec, e)
+			 : err_set(e, -errno, "bundle %s: %m", dir);
+}
+
 int create_load(struct creation *c, struct err *e)
 {
 	const struct cli_create *o = &c->cli->create;
@@ -76,7 +85,7 @@ int create_load(struct creation *c, struct err *e)
 	int r;
 
 	c->monitor.sync = -1;
-	c->ctr.dirfd = c->ctr.lock_fd = -1;
+	c->ctr.dirfd = c->ctr.lock_fd = c->image.lock = -1;
 	c->marks = (struct marks){ .fd = -1, .proc = "cor" };
 	c->t_start = mark_now_ns();
 	if (geteuid() != 0)
@@ -87,10 +96,7 @@ int create_load(struct creation *c, struct err *e)
 	if (o->preserve_fds > 0)
 		return err_set(e, -EINVAL, "--preserve-fds %llu: descriptors can't cross the border of a VM",
 			       (unsigned long long)o->preserve_fds);
-	c->bundle = realpath(o->bundle ? o->bundle : ".", NULL);
-	if (!c->bundle)
-		return err_set(e, -errno, "bundle %s: %m", o->bundle);
-	r = spec_load(c->bundle, o->config, &c->spec, e);
+	r = c->cli->image.name ? image_load(c->cli, &c->spec, &c->image, e) : load_bundle(c, e);
 	if (r < 0)
 		return r;
 	validate_probe(&host);
@@ -129,7 +135,7 @@ static int describe(struct creation *c, struct err *e)
 	if (clock_gettime(CLOCK_REALTIME, &now) < 0)
 		return err_set(e, -errno, "clock: %m");
 	state_time(&now, created);
-	r = plan_root(&c->spec, c->bundle, &c->mem, &c->plan.root, e);
+	r = c->image.layers.n ? 0 : plan_root(&c->spec, c->bundle, &c->mem, &c->plan.root, e);
 	if (r < 0)
 		return r;
 	s->rootfs = c->plan.root;
@@ -148,6 +154,10 @@ static int make_directory(struct creation *c, struct err *e)
 	if (r < 0)
 		return r;
 	c->ctr_made = true;
+	if (!c->bundle)
+		c->bundle = str_fmt("%s", c->ctr.dir);
+	if (!c->bundle)
+		return err_set(e, -ENOMEM, "out of memory");
 	/* from here on poststop hooks may be told about it */
 	c->ctr.state.oci_version = c->spec.oci_version;
 	c->ctr.state.id = c->ctr.id;
@@ -184,6 +194,8 @@ static int make_plan(struct creation *c, struct err *e)
 		.pty_given = c->pty_slave >= 0,
 		.foreground = c->foreground,
 		.marks = c->marks.fd >= 0,
+		.layers = { .p = c->image.layers.p, .n = c->image.layers.n },
+		.upper = c->cli->settings.image_writable,
 	};
 
 	int r = plan_make(&in, &c->mem, &c->plan, &c->warnings, e);
@@ -370,7 +382,10 @@ static int run_hooks(struct creation *c, struct err *e)
 
 static int wait_created(struct creation *c, struct err *e)
 {
-	return spawn_wait(&c->monitor, MSG_S_CREATED, e);
+	int r = spawn_wait(&c->monitor, MSG_S_CREATED, e);
+
+	image_settled(&c->image);
+	return r;
 }
 
 static int write_state(struct creation *c, struct err *e)
@@ -454,6 +469,7 @@ void create_fini(struct creation *c)
 	/* strings of the state belong to the spec and to mem */
 	memset(&c->ctr.state, 0, sizeof c->ctr.state);
 	ctr_fini(&c->ctr);
+	image_root_fini(&c->image);
 	cgroup_fini(&c->cgroup);
 	strv_fini(&c->warnings);
 	spec_fini(&c->spec);

@@ -5,6 +5,7 @@
 #include "base/mark.h"
 #include "runtime/cli.h"
 #include "runtime/ctr.h"
+#include "runtime/image.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
 
@@ -16,7 +17,8 @@ struct creation {
 	/* made */
 	struct arena mem;
 	struct spec spec;
-	char *bundle;
+	char *bundle; /* of an image: the state directory, once it is there */
+	struct image_root image;
 	struct ctr ctr;
 	bool ctr_made;
 	struct cgroup cgroup;

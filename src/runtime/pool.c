@@ -79,7 +79,7 @@ static int plan_rehearsal(const struct settings *s, const char *libexecdir, stru
 	struct msg_process *p = &plan->ctr.process;
 	int r;
 
-	template_write(false, 0, 0, &text);
+	template_write(&template_spec, &text);
 	r = str_check(&text);
 	if (r == 0)
 		r = spec_parse(text.p, text.len, spec, e);

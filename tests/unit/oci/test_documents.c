@@ -68,9 +68,13 @@ static void test_template(void **state)
 		scoped_str text = { 0 };
 		scoped_strv warnings = { 0 };
 		scoped_spec s = { 0 };
+		struct template t = template_spec;
 		struct err e = { 0 };
 
-		template_write(rootless, 1000, 1001, &text);
+		t.rootless = rootless;
+		t.uid = 1000;
+		t.gid = 1001;
+		template_write(&t, &text);
 		if (spec_parse(text.p, text.len, &s, &e) < 0 || spec_validate(&s, &host, &warnings, &e) < 0)
 			fail_msg("%s", e.msg);
 		assert_int_equal(warnings.n, 0);

@@ -36,7 +36,7 @@ static int stand_in(const char *name, const struct cli *c, struct err *e)
 	verb.signal = c->kill_signal;
 	verb.level = log_level_get();
 	(void)snprintf(verb.id, sizeof verb.id, "%s", c->id ? c->id : "");
-	(void)snprintf(verb.bundle, sizeof verb.bundle, "%s", c->create.bundle);
+	(void)snprintf(verb.bundle, sizeof verb.bundle, "%s", c->create.bundle ? c->create.bundle : ".");
 	return verb.returns < 0 ? err_set(e, verb.returns, "%s failed", name) : verb.returns;
 }
 
@@ -188,8 +188,9 @@ static void every_option_is_accepted(void **state)
 			struct err e = { 0 };
 			int r;
 
-			str_addf(&line, "%s --%s%s%s", w->name, o->name, value ? "=" : "",
-				 value ? value : "");
+			str_addf(&line, "%s%s --%s%s%s", w->name,
+				 str_starts(o->help, "of an image: ") ? " --image i" : "", o->name,
+				 value ? "=" : "", value ? value : "");
 			str_add(&line, w->id ? " id" : "");
 			str_add(&line, strcmp(w->name, "exec") == 0 ? " true" : "");
 			r = parse(&c, line.p, &e);
@@ -292,6 +293,40 @@ static void values_arrive(void **state)
 	assert_int_equal(c.args.n, 2);
 }
 
+/* run: of a bundle options stand where they like, of an image they end at the command. */
+static void run_has_two_grammars(void **state)
+{
+	static const struct {
+		const char *line, *id, *image;
+		size_t args;
+		const char *last;
+	} rows[] = {
+		{ "run id --bundle /b", "id", NULL, 0, NULL },
+		{ "run --image i", NULL, "i", 0, NULL },
+		{ "run --image i ls", NULL, "i", 1, "ls" },
+		{ "run -d --image=i --name a.b -t ls -l --tty", "a.b", "i", 3, "--tty" },
+		{ "run --image i -- -x", NULL, "i", 1, "-x" },
+		{ "run --image i sh -c -- --", NULL, "i", 4, "--" },
+		{ "run --image i -e A=1 -eB=2 -m 64M -u a:b -w /w -v /s:/d --cpus 1.5 -- ls --image j", NULL,
+		  "i", 3, "j" },
+		{ "run --image i -- run --bundle /b", NULL, "i", 3, "/b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		scoped_cli c = { 0 };
+		struct err e = { 0 };
+
+		if (parse(&c, rows[i].line, &e) < 0)
+			fail_msg("%s: %s", rows[i].line, e.msg);
+		assert_true(str_eq(c.id, rows[i].id));
+		assert_true(str_eq(c.image.name, rows[i].image));
+		assert_int_equal(c.args.n, rows[i].args);
+		if (rows[i].last)
+			assert_string_equal(c.args.p[c.args.n - 1], rows[i].last);
+	}
+}
+
 static void update_flags_become_json(void **state)
 {
 	static const char *const cases[][2] = {
@@ -343,6 +378,16 @@ static void wrong_lines_fail_with_a_reason(void **state)
 		{ "create --debug id", 1,
 		  "option --debug stands before the command: cor --debug ... create" },
 		{ "create --preserve-fds x id", 1, "--preserve-fds: \"x\" can't be used" },
+		{ "run --image", 1, "option --image requires an argument" },
+		{ "run --image i --name a/b ls", 1, "invalid container ID \"a/b\"" },
+		{ "run --image i --bundle /b", 1, "run: --image and --bundle exclude each other" },
+		{ "run --image i -f x", 1, "run: --image and --config exclude each other" },
+		{ "run --name a id", 1, "run: --name goes with --image NAME" },
+		{ "run -t id", 1, "run: --tty goes with --image NAME" },
+		{ "run id -e A=1", 1, "run: --env goes with --image NAME" },
+		{ "run id --image i", 1, "run: with --image the command stands behind all options" },
+		{ "create --image i id", 1, "unknown option \"--image\"" },
+		{ "run --image i -m 0", 1, "--memory: \"0\" is out of range" },
 		{ "kill id FOO", 1, "unknown signal \"FOO\"" },
 		{ "kill id 9 9", 1, "too many arguments" },
 		{ "exec id", 255, "give a command after the ID" },
@@ -571,6 +616,7 @@ int main(void)
 		cmocka_unit_test(every_option_is_accepted),
 		cmocka_unit_test(calls_of_engines_are_understood),
 		cmocka_unit_test(values_arrive),
+		cmocka_unit_test(run_has_two_grammars),
 		cmocka_unit_test(update_flags_become_json),
 		cmocka_unit_test(wrong_lines_fail_with_a_reason),
 		cmocka_unit_test(version_and_help_are_printed),
