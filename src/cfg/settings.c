@@ -78,8 +78,11 @@ static const struct opt rows[] = {
 	  "how many clones of each template wait for the next containers; 0 is none" },
 	{ "image.store", 0, OPT_PATH, HOST, AT(image_store), 0, 0, NULL, NULL,
 	  "where cor-image keeps container images" },
-	{ "image.writable", 0, OPT_SIZE, HOST | OPT_FROM_ANNOTATION, AT(image_writable), 0, 16 * TIB, NULL,
-	  NULL, "how much a container of an image may write over it, in the VM's memory; 0 is half of that" },
+	{ "image.convert", 0, OPT_BOOL, HOST, AT(image_convert), 0, 0, NULL, NULL,
+	  "make images of a bundle's root, once, and run the container from them; what it writes stays in "
+	  "the VM" },
+	{ "image.writable", 0, OPT_SIZE, HOST, AT(image_writable), 0, 16 * TIB, NULL, NULL,
+	  "how much a container of an image may write over it, in the VM's memory; 0 is half of that" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,

@@ -41,6 +41,7 @@ struct settings {
 	const char *ksm_domain;        /* VMs of this template_domain are open to KSM; NULL = none */
 	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
 	const char *image_store;       /* container images, made by cor-image */
+	bool image_convert;            /* a bundle's root becomes images, too */
 	uint64_t image_writable;       /* bytes that a container of an image may write; 0 = half the memory */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;

@@ -184,13 +184,12 @@ int range_unpack(const struct range *r, int dir, uint64_t max, struct range *ret
 	return 1;
 }
 
-/* Runs mkfs.erofs in staging: "root" becomes "D.erofs". */
-static int run_mkfs(const struct store_staging *g, const char *layer, const char *file, struct err *e)
+/* Runs mkfs.erofs: the directory `from` becomes `file`; both may be relative to `dir`. */
+static int run_mkfs(const char *dir, const char *from, const char *layer, const char *file, struct err *e)
 {
-	scoped_free char *dir = str_fmt("%s/staging/%s", g->store->path, g->name);
 	scoped_free char *uuid =
 		str_fmt("-U%.8s-%.4s-%.4s-%.4s-%.12s", layer, layer + 8, layer + 12, layer + 16, layer + 20);
-	const char *argv[] = { "mkfs.erofs", "--quiet", "-d0", uuid, "-Enoinline_data", file, "root", NULL };
+	const char *argv[] = { "mkfs.erofs", "--quiet", "-d0", uuid, "-Enoinline_data", file, from, NULL };
 	struct child c = { .argv = argv,
 			   .dir = dir,
 			   .in_fd = -1,
@@ -198,29 +197,44 @@ static int run_mkfs(const struct store_staging *g, const char *layer, const char
 			   .env = "SOURCE_DATE_EPOCH",
 			   .env_value = EPOCH };
 
-	if (!dir || !uuid)
-		return err_set(e, -ENOMEM, "%m");
-	return child_run(&c, e);
+	return uuid ? child_run(&c, e) : err_set(e, -ENOMEM, "%m");
 }
 
-/* Pads the file to whole 2 MiB, makes it durable and writes its sum beside it. */
+/* In staging. */
+static int stage_mkfs(const struct store_staging *g, const char *from, const char *layer, const char *file,
+		      struct err *e)
+{
+	scoped_free char *dir = str_fmt("%s/staging/%s", g->store->path, g->name);
+
+	return dir ? run_mkfs(dir, from, layer, file, e) : err_set(e, -ENOMEM, "%m");
+}
+
+/* Fills the file up to whole 2 MiB. */
+static int pad(int fd, off_t *ret_size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_size = (st.st_size + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN;
+	return ftruncate(fd, *ret_size) < 0 || fchmod(fd, 0400) < 0 ? -errno : 0;
+}
+
+/* Pads the file, makes it durable and writes its sum beside it. */
 static int finish(const struct store_staging *g, const char *layer, const char *file, uint64_t entries,
 		  struct err *e)
 {
 	scoped_fd fd = openat(g->fd, file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	scoped_free char *name = str_fmt("%s.sum", layer), *text = NULL;
 	char sum[SHA256_HEX];
-	struct stat st;
-	off_t size;
+	off_t size = 0;
 	int r;
 
 	if (!name)
 		return err_set(e, -ENOMEM, "%m");
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "%s: %m", file);
-	size = (st.st_size + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN;
-	if (ftruncate(fd, size) < 0 || fchmod(fd, 0400) < 0 || fsync(fd) < 0)
-		return err_set(e, -errno, "%s: %m", file);
+	r = fd < 0 ? -errno : pad(fd, &size);
+	if (r < 0 || fsync(fd) < 0)
+		return err_set(e, r < 0 ? r : -errno, "%s: %m", file);
 	r = sha256_fd_hex(fd, sum);
 	if (r < 0)
 		return err_set(e, r, "%s: %m", file);
@@ -275,7 +289,7 @@ static int make_unpacked(const struct store_staging *g, const struct range *tar,
 		r = store_stage_known(g, ret, e); /* it can have come without its digest */
 	if (r == 0) {
 		file = str_fmt("%s.erofs", ret);
-		r = file ? run_mkfs(g, ret, file, e) : err_set(e, -ENOMEM, "%m");
+		r = file ? stage_mkfs(g, "root", ret, file, e) : err_set(e, -ENOMEM, "%m");
 		if (r == 0)
 			r = finish(g, ret, file, stats.entries, e);
 	}
@@ -306,4 +320,26 @@ int layer_make(const struct store_staging *g, const struct range *tar, const cha
 	r = make_unpacked(g, r == 1 ? &plain : tar, want, lim, ui, ret, e);
 	scope_close(&plain.fd);
 	return r;
+}
+
+int layer_make_dir(const struct store_staging *g, const char *dir, const char *layer, uint64_t entries,
+		   struct err *e)
+{
+	scoped_free char *file = str_fmt("%s.erofs", layer);
+	int r = file ? stage_mkfs(g, dir, layer, file, e) : err_set(e, -ENOMEM, "%m");
+
+	return r == 0 ? finish(g, layer, file, entries, e) : r;
+}
+
+int layer_make_file(const char *dir, const char *file, const char *layer, struct err *e)
+{
+	scoped_fd fd = -1;
+	off_t size;
+	int r = run_mkfs("/", dir, layer, file, e);
+
+	if (r < 0)
+		return r;
+	fd = open(file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	r = fd < 0 ? -errno : pad(fd, &size);
+	return r < 0 ? err_set(e, r, "%s: %m", file) : 0;
 }

@@ -26,4 +26,11 @@ int must_check layer_make(const struct store_staging *g, const struct range *tar
 			  const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX],
 			  struct err *e);
 
+/* The same from a directory (absolute path) that is as overlayfs wants it already, whiteouts and all; `layer`
+ * names it, and `entries` is for the sum. */
+int must_check layer_make_dir(const struct store_staging *g, const char *dir, const char *layer,
+			      uint64_t entries, struct err *e);
+/* The same into a file of its own (absolute path), without a sum. */
+int must_check layer_make_file(const char *dir, const char *file, const char *layer, struct err *e);
+
 #endif

@@ -109,6 +109,9 @@ int must_check store_stage_known(const struct store_staging *g, const char *laye
 int must_check store_commit(const struct store_staging *g, const struct store_image *image, const char *name,
 			    struct err *e);
 
+/* Puts one layer that is in staging into the store, for no image (convert.h). */
+int must_check store_commit_layer(const struct store_staging *g, const char *layer, struct err *e);
+
 /* Removes a name; its image goes when no other name has it. `what` as for store_find(): an id removes the
  * image and all its names. Layers stay until store_gc(). */
 int must_check store_remove(const struct store *s, const char *what, struct err *e);

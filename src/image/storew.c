@@ -184,6 +184,14 @@ int store_commit(const struct store_staging *g, const struct store_image *image,
 	return set_name(s, name, image->id, e);
 }
 
+int store_commit_layer(const struct store_staging *g, const char *layer, struct err *e)
+{
+	scoped_fd lock = store_lock(g->store, true, e);
+	int r = lock < 0 ? lock : commit_layer(g, layer, e);
+
+	return r == 0 ? sync_dir(g->store, "layers", e) : r;
+}
+
 int store_remove(const struct store *s, const char *what, struct err *e)
 {
 	scoped_fd lock = store_lock(s, true, e);

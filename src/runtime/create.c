@@ -136,6 +136,9 @@ static int describe(struct creation *c, struct err *e)
 		return err_set(e, -errno, "clock: %m");
 	state_time(&now, created);
 	r = c->image.layers.n ? 0 : plan_root(&c->spec, c->bundle, &c->mem, &c->plan.root, e);
+	if (r == 0 && c->plan.root)
+		r = image_convert(&c->cli->settings, &c->spec, c->plan.root, c->ctr.dir, &c->image,
+				  &c->warnings, e);
 	if (r < 0)
 		return r;
 	s->rootfs = c->plan.root;

@@ -1,13 +1,14 @@
 /* ctr.h - one container's state directory, ROOT/ID: made by create, read by every verb, removed by delete.
  *
  *   lock          flock: held by create and delete; contains the holder's "pid start"
- *   config.json   snapshot of the bundle's: later changes there don't matter
+ *   config.json   snapshot of the bundle's: later changes there don't matter; of an image it is made here
  *   monitor, vm   "pid start" of the processes
  *   cgroup        where the host cgroup is, one line a directory; written before it is made
  *   state.json    written last by create: a directory without it is half made
  *   phase         by the monitor: created, running, paused, "stopped CODE"
  *   error         by the monitor: why the VM ended by itself
  *   seccomp       compiled filter for exec sessions
+ *   upper.erofs   image.convert: what an engine wrote above its layers (image/convert.h)
  *   marks         phase marks (--timing)
  *   monitor.sock  control socket;  share/  mount point of the guest's share
  *

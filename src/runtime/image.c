@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "base/num.h"
+#include "image/convert.h"
 #include "oci/template.h"
 #include "wire/msg.h"
 
@@ -380,6 +381,74 @@ int image_load(struct cli *cli, struct spec *spec, struct image_root *ret, struc
 	if (r == 0)
 		r = image_spec(&config, cli, &text, e);
 	return r == 0 ? parse_document(&text, spec, e) : r;
+}
+
+/* A hook of these kinds finds the root on the host and may write there (engines' device plug-ins do), where
+ * the container would not see it. */
+static const char *hook_in_the_way(const struct spec *s)
+{
+	static const struct {
+		enum spec_hook_kind kind;
+		const char *name;
+	} kinds[] = { { HOOK_PRESTART, "prestart" },
+		      { HOOK_CREATE_RUNTIME, "createRuntime" },
+		      { HOOK_CREATE_CONTAINER, "createContainer" } };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (s->hooks.lists[kinds[i].kind].n)
+			return kinds[i].name;
+	return NULL;
+}
+
+/* Between the conversion and the lock a gc may have come. */
+static bool all_there(const struct strv *files)
+{
+	for (size_t i = 0; i < files->n; i++)
+		if (access(files->p[i], R_OK) < 0)
+			return false;
+	return true;
+}
+
+#define TRIES 3
+
+static int try_convert(const struct settings *s, const char *root, const char *state_dir,
+		       struct image_root *ret, struct err *e)
+{
+	scoped_store store = { .fd = -1 };
+	int r = store_open(&store, s->image_store, true, e);
+
+	for (int i = 0; i < TRIES && r == 0; i++) {
+		image_root_fini(ret);
+		r = convert_root(&store, root, state_dir, &ret->layers, e);
+		if (r == 0)
+			ret->lock = store_lock(&store, false, e);
+		if (r == 0 && ret->lock < 0)
+			r = ret->lock;
+		if (r == 0 && ret->layers.n > LAYERS_MAX)
+			return err_set(e, -ENOTSUP, "it has %zu layers, and a VM has room for %u",
+				       ret->layers.n, LAYERS_MAX);
+		if (r == 0 && all_there(&ret->layers))
+			return 0;
+	}
+	return r < 0 ? r : err_set(e, -EAGAIN, "%s is emptied all the time", s->image_store);
+}
+
+int image_convert(const struct settings *s, const struct spec *spec, const char *root, const char *state_dir,
+		  struct image_root *ret, struct strv *warnings, struct err *e)
+{
+	const char *hook = hook_in_the_way(spec);
+	struct err why = { 0 };
+	int r;
+
+	if (!s->image_convert)
+		return 0;
+	r = hook ? err_set(&why, -ENOTSUP, "a %s hook may write to it", hook)
+		 : try_convert(s, root, state_dir, ret, &why);
+	if (r == 0)
+		return 0;
+	image_root_fini(ret);
+	strv_addf(warnings, "image.convert: root.path %s is shared as a directory: %s", root, why.msg);
+	return strv_check(warnings) < 0 ? no_memory(e) : 0;
 }
 
 void image_settled(struct image_root *r)

@@ -16,6 +16,12 @@ struct image_root {
 /* Looks --image up in the store and makes config.json from its configuration and the options: fills *spec
  * with the text in it, *ret, and cli->id if it has none. On failure both are as good as empty. */
 int must_check image_load(struct cli *cli, struct spec *spec, struct image_root *ret, struct err *e);
+/* A bundle's root (absolute, resolved) as images, if image.convert is set and it can be so: else *ret stays
+ * empty, the container gets the shared directory, and a warning says why. state_dir: absolute; a file of the
+ * container's own may be made there. */
+int must_check image_convert(const struct settings *s, const struct spec *spec, const char *root,
+			     const char *state_dir, struct image_root *ret, struct strv *warnings,
+			     struct err *e);
 /* The VM has the files open: they may go. */
 void image_settled(struct image_root *r);
 void image_root_fini(struct image_root *r); /* idempotent */

@@ -3,8 +3,6 @@ byte; what a layer became is read back by the kernel's own EROFS."""
 
 import bz2
 import gzip
-import hashlib
-import io
 import json
 import lzma
 import os
@@ -16,129 +14,9 @@ import tarfile
 import threading
 
 from harness import case
+from imagelib import END, Mounted, Store, config, docker, entry, header, oci, sha, tar
 
 COR = ("cor",)
-
-
-class Store:
-    """A store of this test's, and the tool that works on it."""
-
-    def __init__(self, t, name="store"):
-        self.t, self.root = t, t.dir / name
-        self.tool = pathlib.Path(t.opts.runtime).parent / "cor-image"
-
-    def __call__(self, command, *argv, check=0, **kw):
-        return self.t.run([self.tool, command, *argv, "--store", self.root, "--quiet"], check=check, **kw)
-
-    def load(self, path, *argv):
-        return self("import", path, "--json", *argv).json()
-
-    def layers(self):
-        return sorted(p.name for p in (self.root / "layers").iterdir())
-
-    def empty(self):
-        """Nothing of an import is left, nor of what it worked on."""
-        return [str(p.relative_to(self.root)) for p in self.root.rglob("*")
-                if p.name not in ("lock", "images", "layers", "staging")]
-
-
-class Mounted:
-    """A layer's file, mounted read-only."""
-
-    def __init__(self, t, file):
-        self.t, self.file, self.at = t, file, t.dir / "mnt"
-
-    def __enter__(self):
-        self.at.mkdir(exist_ok=True)
-        self.t.run(["mount", "-t", "erofs", "-o", "loop,ro", self.file, self.at], check=0)
-        return self.at
-
-    def __exit__(self, *_):
-        self.t.run(["umount", self.at], check=0)
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def entry(name, data=b"", kind=tarfile.REGTYPE, **kw):
-    info = tarfile.TarInfo(name)
-    info.size, info.type, info.mtime = len(data), kind, kw.pop("mtime", 1000000000)
-    info.mode = kw.pop("mode", 0o755 if kind == tarfile.DIRTYPE else 0o644)
-    xattrs = kw.pop("xattrs", {})
-    info.pax_headers = {"SCHILY.xattr." + k: v for k, v in xattrs.items()}
-    for key, value in kw.items():
-        setattr(info, key, value)
-    return info, data
-
-
-def tar(*entries, fmt=tarfile.PAX_FORMAT, errors="surrogateescape"):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=fmt, errors=errors) as archive:
-        for info, data in entries:
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def header(name, size=0, kind=b"0", link=b"", mode=b"0000644\0", tail=b""):
-    """One block written by hand, for what Python refuses to write."""
-    block = bytearray(512)
-    block[:len(name)] = name
-    block[100:108], block[108:116], block[116:124] = mode, b"0000000\0", b"0000000\0"
-    block[124:136] = b"%011o\0" % size if isinstance(size, int) else size
-    block[136:148], block[156:157], block[157:157 + len(link)] = b"%011o\0" % 0, kind, link
-    block[257:265] = b"ustar\00000"
-    block[345:345 + len(tail)] = tail
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-END = bytes(1024)
-
-
-def config(*layers, **more):
-    return json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/sh"], "Env": ["A=b"]},
-                       "rootfs": {"type": "layers", "diff_ids": ["sha256:" + sha(x) for x in layers]}, **more}).encode()
-
-
-def oci(path, layers, conf=None, pack=gzip.compress, ref="demo:1"):
-    """An OCI layout; returns the files of its blobs, layers first."""
-    blobs = path / "blobs/sha256"
-    blobs.mkdir(parents=True)
-    files = []
-
-    def blob(data, media):
-        digest = sha(data)
-        (blobs / digest).write_bytes(data)
-        files.append(blobs / digest)
-        return {"mediaType": media, "digest": "sha256:" + digest, "size": len(data)}
-
-    made = [blob(pack(x), "application/vnd.oci.image.layer.v1.tar+gzip") for x in layers]
-    conf = blob(conf or config(*layers), "application/vnd.oci.image.config.v1+json")
-    manifest = blob(json.dumps({"schemaVersion": 2, "config": conf, "layers": made}).encode(),
-                    "application/vnd.oci.image.manifest.v1+json")
-    manifest["annotations"] = {"org.opencontainers.image.ref.name": ref}
-    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
-    return files
-
-
-def docker(path, layers, tag="docker.io/library/demo:2"):
-    """What docker save writes: a layer that comes twice is a symlink the second time."""
-    conf, seen, entries, names = config(*layers), {}, [], []
-    for n, layer in enumerate(layers):
-        name = f"{n:064x}/layer.tar"
-        names.append(name)
-        if layer in seen:
-            entries.append(entry(name, kind=tarfile.SYMTYPE, linkname="../" + seen[layer]))
-        else:
-            entries.append(entry(name, layer))
-            seen[layer] = name
-    manifest = [{"Config": sha(conf) + ".json", "RepoTags": [tag], "Layers": names}]
-    entries += [entry(sha(conf) + ".json", conf), entry("manifest.json", json.dumps(manifest).encode())]
-    path.write_bytes(tar(*entries))
-    return sha(conf)
 
 
 def rich():

@@ -37,11 +37,12 @@ static void check_accepted(const struct cli *c)
 	FUZZ_ASSERT(c->format == CLI_TABLE || c->format == CLI_JSON);
 	FUZZ_ASSERT(c->create.preserve_fds <= 1024 && c->exec.preserve_fds <= 1024);
 	FUZZ_ASSERT(c->events_interval_ns >= 1000000);
-	FUZZ_ASSERT(c->create.bundle && *c->create.bundle && c->spec_bundle && *c->spec_bundle);
+	FUZZ_ASSERT((!c->create.bundle || *c->create.bundle) && c->spec_bundle && *c->spec_bundle);
 	if (!c->verb || c->help)
 		return;
 	FUZZ_ASSERT(!c->verb->unsupported && c->verb->run);
-	FUZZ_ASSERT((c->id != NULL) == c->verb->id);
+	FUZZ_ASSERT(!c->image.name || (c->verb->ends && !c->create.bundle && c->id == c->image.id));
+	FUZZ_ASSERT(c->image.name || (c->id != NULL) == c->verb->id);
 	if (c->id)
 		FUZZ_ASSERT(str_is_id(c->id) && !strchr(c->id, '/'));
 	check_update(c);

@@ -1,0 +1,269 @@
+"""`cor run --image`: what an image's layers and its configuration become. The archives are built here (lib/imagelib.py); no
+registry and no engine is asked."""
+
+import json
+import os
+import pathlib
+
+import bundle
+import imagelib
+from harness import case
+from imagelib import demo, run
+
+COR = ("cor",)
+
+# Each line: what is seen of one path of the five layers.
+LOOK = r"""
+for f in gone replaced was-file/in was-dir opaque/new hard1; do echo "$f: $(cat /$f)"; done
+for f in opaque/hidden dirgone was-dir/in tree/a/b; do [ -e /$f ] && echo "$f is there"; done
+echo many: $(ls /var/many | wc -l) $(cat /var/many/39)
+echo opaque: $(ls -a /opaque)
+echo link: $(readlink /link) $(head -n 1 /link)
+echo hard: $(stat -c '%h %i' /hard1 | cut -d ' ' -f 1) $([ /hard1 -ef /hard2 ] && echo same)
+echo suid: $(stat -c '%a %u' /suid)
+echo bin: $(stat -c '%a %u:%g' /bin/entry) $(stat -c '%a' /tmp)
+"""
+SEEN = """gone: back
+replaced: above
+was-file/in: above
+was-dir: above
+opaque/new: above
+hard1: one file
+many: 20 39
+opaque: . .. new
+link: /etc/passwd root:x:0:0:root:/root:/bin/sh
+hard: 2 same
+suid: 4755 0
+bin: 755 0:0 1777
+"""
+
+
+@case(timeout=240, vm=True, only=COR, quick=True)
+def test_config(t):
+    """Program, environment, user, directory and volumes are the image's."""
+    demo(t)
+    with t.step("entrypoint and command"):
+        r = run(t)
+        t.eq((r.code, r.out), (0, "entry one two words\n"), r.err)
+    with t.step("a command takes the place of the image's, behind its entrypoint"):
+        t.eq(run(t, "three", "-x", "--tty").out, "entry three -x --tty\n")
+    script = r"""
+echo ids: $(id -u) $(id -g) $(id -G | tr ' ' '\n' | sort -n | tr '\n' ' ')
+echo pwd: $(pwd)
+echo "env: $GREETING|$MINE|$PATH|$HOME"
+echo made: $(touch /made/up/x 2>&1)
+echo own: $(touch mine && echo written)
+echo data: $(ls /data 2>&1)
+echo host: $(head -n 1 /host/image-root/etc/group) $(touch /host/x 2>&1)
+echo net: $(ip -o link | wc -l)
+grep Cap /proc/self/status
+"""
+    r = run(t, "--entrypoint", "/bin/sh", "-e", "MINE=1", "-e", "GREETING=other", "-v", f"{t.dir}:/host:ro", "--", "-c", script,
+            check=0)
+    got = dict(line.split(":", 1) for line in r.out.splitlines())
+    with t.step("user by name, with the groups of the image's file"):
+        t.eq(got["ids"].split(), ["1001", "1002", "63", "64", "1002"])
+    with t.step("directory and environment"):
+        t.eq(got["pwd"], " /srv/work")
+        t.eq(got["env"], " other|1|/usr/local/bin:/bin|/home/app")
+    with t.step("what this user may write and read"):
+        t.has(got["made"], "Permission denied")
+        t.eq(got["own"], " written")
+        t.has(got["data"], "Permission denied")
+        t.has(got["host"], "root:x:0:", "Read-only file system")
+    with t.step("a user other than root has no capabilities"):
+        t.eq([int(got[k], 16) for k in ("CapEff", "CapPrm", "CapInh", "CapAmb")], [0, 0, 0, 0])
+        t.true(int(got["CapBnd"], 16) != 0, "bounding set")
+    with t.step("network: lo and nothing else"):
+        t.eq(got["net"], " 1")
+    with t.step("volumes: what the image has there, with its owner; one that it hasn't"):
+        r = run(t, "-u", "root", "--entrypoint", "sh", "--", "-c", "stat -c '%u:%g %a %n' /data /data/db /made/up; "
+                "echo x > /data/new; grep -E ' (/data|/made/up) ' /proc/mounts | cut -d ' ' -f 3", check=0)
+        t.eq(r.out, "70:71 750 /data\n70:71 644 /data/db\n0:0 755 /made/up\ntmpfs\ntmpfs\n")
+    with t.step("--user: name, number, group; --workdir is made"):
+        r = run(t, "-u", "db:video", "-w", "/new/dir", "--entrypoint", "sh", "--", "-c", "id -u; id -g; id -G; pwd")
+        t.eq(r.out.split(), ["70", "64", "64", "/new/dir"], r.err)
+        r = run(t, "-u", "0", "--entrypoint", "sh", "--", "-c", "id -G; grep CapEff /proc/self/status; chown 5 /srv && echo ok")
+        t.has(r.out, "0 10\n", "ok\n")
+    with t.step("a user or group that the image doesn't know"):
+        r = run(t, "-u", "nobody")
+        t.eq(r.code, 1)
+        t.has(r.err, "unable to find user nobody: no matching entries in passwd file")
+        t.has(run(t, "-u", "app:nobody").err, "unable to find group nobody")
+    t.eq(t.rt.states(), [])
+
+
+@case(timeout=240, vm=True, only=COR, quick=True)
+def test_layers(t):
+    """Five layers on top of each other: hidden, replaced and removed as the image says; exit codes; writes stay in the VM."""
+    demo(t)
+    sh = ("-u", "0", "--entrypoint", "sh", "--", "-c")
+    with t.step("the tree"):
+        t.eq(run(t, *sh, LOOK, check=0).out, SEEN)
+    with t.step("written, removed: in the VM alone"):
+        store = t.dir / "store/layers"
+        before = {p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}
+        r = run(t, *sh, "rm -rf /bin/entry /var && echo x > /replaced && cat /replaced; ls /var 2>&1; exit 0", check=0)
+        t.has(r.out, "x\n", "No such file")
+        t.eq({p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}, before)
+    with t.step("what one wrote the next does not see"):
+        t.eq(run(t, *sh, "cat /replaced", check=0).out, "above")
+    with t.step("exit codes"):
+        t.eq(run(t, *sh, "exit 42").code, 42)
+        t.eq(run(t, *sh, "sh -c 'kill -9 $$'; exit $?").code, 137)
+        r = run(t, "--entrypoint", "/no/such")
+        t.eq(r.code, 1)
+        t.has(r.err, "no such file or directory")
+    with t.step("--read-only: volumes alone can be written"):
+        r = run(t, "--read-only", *sh, "touch /x 2>&1; touch /data/x /dev/shm/x && echo volumes", check=0)
+        t.has(r.out, "Read-only file system", "volumes")
+    with t.step("image.writable bounds what can be written"):
+        r = run(t, *sh, "dd if=/dev/zero of=/fill bs=1M count=20 2>&1; ls -l /fill", globals_=("--set", "image.writable=8M"))
+        t.has(r.out, "No space left on device", "8388608")
+
+
+@case(timeout=240, vm=True, only=COR)
+def test_life(t):
+    """Detached: its ID, exec by name, two of one image, and the image removed under them."""
+    store = demo(t)
+    out = t.dir / "detached.out"
+    names = [t.fresh(), t.fresh()]
+    for name in names:
+        t.cleanup(lambda name=name: t.rt("delete", "--force", name, check=None))
+        with open(out, "ab") as f:
+            child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, "--entrypoint", "sleep", "--", "1000"),
+                            stdout=f, stderr=f)
+            t.eq(child.wait(90), 0, out.read_text())
+    sh = lambda name, text, *flags: t.rt("exec", *flags, name, "sh", "-c", text, check=0).out
+    with t.step("state names no root of the host; the bundle is the container's own"):
+        state = t.rt("state", names[0]).json()
+        t.eq(state["status"], "running")
+        t.true("rootfs" not in state, state)
+        t.eq(state["annotations"]["org.opencontainers.image.stopSignal"], "SIGQUIT")
+        t.eq(state["annotations"]["org.example.note"], "a label")
+        t.true("dev.cor.vm.memory" not in state["annotations"], "a label sets up the VM")
+        t.true((pathlib.Path(state["bundle"]) / "config.json").exists(), "config.json")
+    with t.step("exec: as the image's user, and by name"):
+        t.eq(sh(names[0], "id -un"), "app\n")
+        t.eq(sh(names[0], "id -u; id -g", "-u", "db"), "70\n71\n")
+        t.has(t.rt("exec", "-u", "nobody", names[0], "true", check=255).err, "unable to find user nobody")
+    with t.step("each has a layer of its own"):
+        sh(names[0], "echo mine > /srv/work/note")
+        t.eq(sh(names[1], "ls /srv/work"), "")
+    with t.step("removed while they run: they have it still, and nobody else"):
+        store("rm", "demo")
+        store("gc")
+        t.eq(store.layers(), [])
+        t.eq(sh(names[0], "cat /replaced /var/many/39"), "above39")
+        t.eq(sh(names[1], "md5sum < /bin/busybox"), sh(names[0], "md5sum < /bin/busybox"))
+        r = run(t)
+        t.eq(r.code, 1)
+        t.has(r.err, "no image 'demo'", "cor-image ls")
+    for name in names:
+        t.rt("kill", name, "KILL", check=0)
+        t.wait(lambda: t.rt("state", name).json()["status"] == "stopped", "its end")
+        t.rt("delete", name, check=0)
+    t.eq(t.rt.states(), [])
+
+
+def spoil(path, at, data):
+    path.chmod(0o600)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        f.write(data)
+
+
+@case(timeout=240, vm=True, only=COR)
+def test_damaged(t):
+    """A layer that the guest can't mount or read: an error that says so, and nothing stays."""
+    store = demo(t)
+    layers = [store.root / "layers" / (d["diff_id"][7:] + ".erofs") for d in store("inspect", "demo").json()["layers"]]
+    whole = layers[1].read_bytes()
+    with t.step("a superblock that says what can't be"):
+        spoil(layers[1], 1024 + 12, b"\x0c\xff")  # how many slots the superblock has
+        r = run(t)
+        t.eq(r.code, 1)
+        t.has(r.err, "can't be mounted", "cor-image verify")
+        t.eq(t.rt.states(), [])
+    with t.step("verify finds it"):
+        t.has(store("verify", "demo", check=2).err, "is not as it was written")
+    spoil(layers[1], 0, whole)
+    with t.step("mended"):
+        t.eq(run(t).out, "entry one two words\n")
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_convert(t):
+    """image.convert: a bundle's root becomes an image, once; what can't be so is shared as before, with a word."""
+    t.rt.globals = t.rt.globals + ["--set", f"image.store={t.path('store')}"]
+    on = ("--set", "image.convert=true")
+    script = "grep ' / ' /proc/mounts | cut -d ' ' -f 1; cat /etc/mark; echo written > /written; cat /written"
+    c = t.rt.container(bundle.config(script))
+    (c.rootfs / "etc/mark").write_text("first\n")
+    layers = lambda: sorted(p.name for p in (t.dir / "store/layers").glob("*.erofs"))
+    with t.step("a directory"):
+        r = c.run(globals_=on, timeout=90)
+        t.eq((r.code, r.out), (0, "overlay\nfirst\nwritten\n"), r.err)
+        t.true(not (c.rootfs / "written").exists(), "written on the host")
+        t.eq(len(layers()), 1)
+    with t.step("once"):
+        was = layers()
+        t.eq(c.run(globals_=on, timeout=90).out, "overlay\nfirst\nwritten\n")
+        t.eq(layers(), was)
+    with t.step("a changed one is another, however little and whatever its times say"):
+        st = (c.rootfs / "etc/mark").stat()
+        (c.rootfs / "etc/mark").write_text("other\n")
+        os.utime(c.rootfs / "etc/mark", ns=(st.st_atime_ns, st.st_mtime_ns))
+        t.eq(c.run(globals_=on, timeout=90).out, "overlay\nother\nwritten\n")
+        t.eq(len(layers()), 2)
+    with t.step("an annotation, if cor.conf lets it"):
+        conf = json.loads((c.bundle / "config.json").read_text())
+        conf["annotations"] = {"dev.cor.image.convert": "true"}
+        bundle.write_config(c.bundle, conf)
+        r = c.run(timeout=90)
+        t.eq(r.code, 1)
+        t.has(r.err, "dev.cor.image.convert")
+        t.eq(c.run(globals_=("--set", "annotations.allow=image.convert"), timeout=90).out, "overlay\nother\nwritten\n")
+    with t.step("with a hook that could write to it: shared, and a line that says so"):
+        conf["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo hook > {c.rootfs}/etc/mark"]}]}
+        bundle.write_config(c.bundle, conf)
+        r = c.run(globals_=on + ("--set", "annotations.allow=image.convert"), timeout=90)
+        t.eq(r.out.splitlines()[1:], ["hook", "written"])
+        t.has(r.err, "is shared as a directory", "createRuntime hook")
+        t.true((c.rootfs / "written").exists(), "nothing was written on the host")
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_convert_overlay(t):
+    """A root that an engine mounted: its layers are converted each by itself, once, and what it wrote above for each container."""
+    t.rt.globals = t.rt.globals + ["--set", f"image.store={t.path('store')}", "--set", "image.convert=true"]
+    base = bundle.make_rootfs(t.dir / "lower0")
+    (base / "etc/gone").write_text("below\n")
+    (base / "etc/same").write_text("below\n")
+    top = t.dir / "lower1"
+    (top / "etc").mkdir(parents=True)
+    (top / "etc/same").write_text("middle\n")
+    os.mknod(top / "etc/gone", 0o20000, os.makedev(0, 0))
+    layers = lambda: sorted(p.name for p in (t.dir / "store/layers").glob("*.erofs"))
+    out = []
+    for n in range(2):
+        c = t.rt.container(bundle.config("cat /etc/same; ls /etc/gone /etc/passwd 2>&1; cat /engine; echo x > /etc/same"),
+                           rootfs=False)
+        c.rootfs.mkdir()
+        up, work = t.dir / f"upper{n}", t.dir / f"work{n}"
+        up.mkdir()
+        work.mkdir()
+        t.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={top}:{base},upperdir={up},workdir={work}", c.rootfs], check=0)
+        t.cleanup(lambda c=c: t.run(["umount", c.rootfs]))
+        (c.rootfs / "engine").write_text(f"engine {n}\n")
+        (c.rootfs / "etc/passwd").unlink()
+        r = c.run(timeout=90)
+        t.eq(r.code, 0, r.err)
+        out.append(r.out)
+        t.eq((up / "etc/same").exists(), False, "written on the host")
+        t.run(["umount", c.rootfs], check=0)
+    with t.step("what is seen"):
+        for n in range(2):
+            t.has(out[n], "middle\n", "/etc/gone: No such file", "/etc/passwd: No such file", f"engine {n}\n")
+    with t.step("two layers for both containers"):
+        t.eq(len(layers()), 2)
