@@ -15,7 +15,7 @@ FIELDS = ("MemAvailable", "Shmem", "Slab", "PageTables")
 ABOUT = """Containers of `sleep`, started {step} at a time and left alone; the host's /proc/meminfo before the first and after the last, divided
 by their number, in MiB. MemAvailable is all in: memory of the processes, page tables, kernel structures. Its slope over the steps
 tells how far another's doings disturbed it. PSS is the sum over the processes of the runtimes, where a page that n
-processes share counts 1/n in each."""
+processes share counts 1/n in each. `cor image` has its root from an image, of which all map one copy."""
 
 
 def arguments(p):

@@ -20,6 +20,7 @@ import count  # noqa: E402
 import density  # noqa: E402
 import execs  # noqa: E402
 import host  # noqa: E402
+import image  # noqa: E402
 import launcher  # noqa: E402
 import report  # noqa: E402
 import runtimes  # noqa: E402
@@ -40,6 +41,7 @@ SUBCOMMANDS = {
     "density": Command("memory of one more idle container", density),
     "exec": Command("time of a session in a running container", execs),
     "io": Command("bytes per second through stdout and the root file system", streams),
+    "image": Command("what of a container image is read and mapped when it starts", image, False, ["cor cold", "cor clone"]),
     "boot": Command("instructions and time of each stage of the guest's boot", boot, False, ["cor cold"]),
     "count": Command("instructions, in an emulated host that counts them", count, False, []),
     "soak": Command("many containers one after the other: is anything left?", soak, False, ["cor clone"]),

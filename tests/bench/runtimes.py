@@ -99,8 +99,44 @@ class CorClone(Cor):
         return super().enter(bench)
 
 
+class CorImage(CorClone):
+    """A clone whose root is an image of the store: the files that the others have in a directory."""
+
+    def enter(self, bench):
+        store = bench.dir / "images"
+        res = subprocess.run([pathlib.Path(self.path).parent / "cor-image", "import", bench.root, "--name", "bench", "--store", store,
+                              "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        if res.returncode != 0:
+            return f"cor-image import: {res.stderr.strip()}"
+        self.globals += ["--set", f"image.store={store}"]
+        return super().enter(bench) or self.await_template(bench)
+
+    def await_template(self, bench):
+        """The template of a VM with this image is made beside the first of them."""
+        timing, end = bench.dir / "image.json", time.monotonic() + TEMPLATE_S
+        while time.monotonic() < end:
+            self.launcher.batch([self.image_argv("try", ["true"], "--timing-json", timing)], f"{self.name}: try")
+            if '"cloned"' in timing.read_text():
+                return None
+        return f"no template of a VM with an image within {TEMPLATE_S} s"
+
+    def image_argv(self, id_, args, *flags):
+        return self.argv("run", "--image", "bench", "--name", id_, *flags, "--", *args)
+
+    def run(self, id_, bundle_dir):
+        return self.image_argv(id_, args_of(bundle_dir))
+
+    def run_detached(self, id_, bundle_dir):
+        return self.image_argv(id_, args_of(bundle_dir), "--detach")
+
+
+def args_of(bundle_dir):
+    return json.loads((pathlib.Path(bundle_dir) / "config.json").read_text())["process"]["args"]
+
+
 POOL = 10  # VMs that wait: as many as start at once, but for the fifty
 FILL_S = 120
+TEMPLATE_S = 60
 
 
 class CorPool(CorClone):
@@ -139,6 +175,7 @@ def make_all(cor):
         Runsc("runsc", which("runsc")),
         Cor("cor cold", cor, ["--set", "template=off"]),
         CorClone("cor clone", cor, ["--set", "template=on"]),
+        CorImage("cor image", cor, ["--set", "template=on"]),
         CorPool("cor pool", cor, ["--set", "template=on", "--set", "template.domain=pool", "--set", f"pool={POOL}"]),
     ]
 

@@ -1,14 +1,20 @@
 """imagelib.py - container images for tests: a store and the tool that works on it, archives built entry by entry, OCI
 layouts, archives of docker save. What runs a container from them: run() and container()."""
 
+import ctypes
 import gzip
 import hashlib
 import io
 import json
+import mmap
+import os
 import pathlib
+import random
+import re
 import tarfile
 
 import bundle
+import leak
 
 class Store:
     """A store of this test's, and the tool that works on it."""
@@ -171,9 +177,13 @@ def five_layers(t, big=0):
             *[entry(f"var/many/.wh.{i}") for i in range(0, 40, 2)]),
     ]
     for n in range(1, 5) if big else ():
-        data = bytes(big) if n == 4 else bytes(i * n % 251 for i in range(4096)) * (big // 4096)
-        layers[n] = merge(layers[n], entry(f"big/{n}", data))
+        layers[n] = merge(layers[n], entry(f"big/{n}", random.Random(n).randbytes(big)))
     return layers
+
+
+def big_image(t, mib=200):
+    """A store with an image of five layers, four of them with a file of noise: together so many MiB. The runtime uses it."""
+    return demo(t, big=(mib << 20) // 4, conf={})
 
 
 def merge(layer, *more):
@@ -201,9 +211,75 @@ def demo(t, name="demo", conf=None, layers=None, **kw):
 
 
 def use(t, store):
-    t.rt.globals = t.rt.globals + ["--set", f"image.store={store.root}"]
+    """The runtime under test takes images from there. With templates a VM of another shape than the usual one has its own made
+    beside it, which must not outlive the test."""
+    t.cleanup(lambda: t.wait(lambda: not [p for p in leak.descendants(os.getpid()) if leak.comm(p) == "cor-template"],
+                             "the template's maker ends", 60))
+    t.rt.globals = t.rt.globals + ["--set", f"image.store={store.root if isinstance(store, Store) else store}"]
 
 
 def run(t, *argv, image="demo", check=None, timeout=90, globals_=(), **kw):
     """`cor run --image` in the foreground, with a name that the leak check knows."""
     return t.rt("run", "--image", image, "--name", t.fresh(), *argv, check=check, timeout=timeout, globals_=globals_, **kw)
+
+
+# --- where an image's bytes are: in the host's page cache, read by whom, mapped by whom ---
+
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+def resident(path):
+    """Bytes of a file that are in the page cache."""
+    size = os.path.getsize(path)
+    seen = (ctypes.c_ubyte * (size // PAGE))()
+    with open(path, "rb") as f:
+        at = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, f.fileno(), 0)
+        if at in (None, ctypes.c_void_p(-1).value) or libc.mincore(at, size, seen) != 0:
+            raise OSError(ctypes.get_errno(), f"mincore {path}")
+        libc.munmap(at, size)
+    return sum(p & 1 for p in seen) * PAGE
+
+
+def drop(path):
+    """Takes a file out of the page cache. Returns what is left there: 0, unless somebody maps it."""
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return resident(path)
+
+
+def read_ahead(path):
+    """How many bytes the host's kernel reads around a page of this file that is missing."""
+    dev = os.stat(path).st_dev
+    try:
+        return int(pathlib.Path(f"/sys/class/bdi/{os.major(dev)}:{os.minor(dev)}/read_ahead_kb").read_text()) << 10
+    except OSError:
+        return 128 << 10
+
+
+def mapped(pid, paths):
+    """{field: bytes} of a process's mappings of these files, by /proc/PID/smaps: Size, Rss, Pss ..."""
+    names, found, counts = {str(p) for p in paths}, {}, False
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head = re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)", line)
+        field = re.match(r"(\w+): +(\d+) kB", line)
+        if field and counts:
+            found[field[1]] = found.get(field[1], 0) + int(field[2]) * 1024
+        elif head and not field:
+            counts = head[1] in names
+    return found
+
+
+def read_bytes(pid):
+    """What a process caused to be read from disks."""
+    return int(re.search(r"^read_bytes: (\d+)", pathlib.Path(f"/proc/{pid}/io").read_text(), re.M)[1])
+
+
+def vm_pid(state_dir):
+    """Of a container's hypervisor."""
+    return int((pathlib.Path(state_dir) / "vm").read_text().split()[0])

@@ -166,6 +166,43 @@ def test_life(t):
     t.eq(t.rt.states(), [])
 
 
+@case(timeout=240, vm=True, only=COR)
+def test_unread(t):
+    """200 MB start without being read: what comes from the disk, what is mapped; a second container adds nothing."""
+    store = imagelib.big_image(t)
+    files = sorted((store.root / "layers").glob("*.erofs"))
+    size = sum(f.stat().st_size for f in files)
+    t.true(len(files) == 5 and size > 200 << 20, f"{len(files)} layers, {size} bytes")
+    left = sum(map(imagelib.drop, files))
+    if left:
+        t.skip(f"the pages of files in {t.dir} can't be dropped: {left} bytes stay (a file system in memory?)")
+    names = [t.fresh(), t.fresh()]
+    found = []
+    for name in names:
+        t.cleanup(lambda name=name: t.rt("delete", "--force", name, check=None))
+        with open(t.dir / "out", "ab") as f:
+            child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, "--", "sleep", "1000"), stdout=f, stderr=f)
+            t.eq(child.wait(90), 0, (t.dir / "out").read_text())
+        vm = imagelib.vm_pid(t.rt.root / name)
+        found.append((sum(map(imagelib.resident, files)), imagelib.mapped(vm, files), imagelib.read_bytes(vm)))
+    for n, (cached, maps, read) in enumerate(found, 1):
+        t.report(f"{n} of 2: image {size / 1e6:.1f} MB; in the page cache {cached / 1e6:.1f} MB; mapped by the VM "
+                 f"{maps.get('Rss', 0) / 1e6:.2f} MB (PSS {maps.get('Pss', 0) / 1e6:.2f}); read by the VM {read / 1e6:.1f} MB")
+    ahead = imagelib.read_ahead(files[0])
+    t.report(f"the host reads {ahead >> 10} KiB ahead of each page of this disk")
+    with t.step("the whole image is mapped, a page in a hundred is used, and few were read with them"):
+        t.eq(found[0][1]["Size"], size, "mapped as a whole")
+        t.true(0 < found[0][1]["Rss"] < size / 100, found[0])
+        t.true(found[0][1]["Rss"] <= found[0][0] < size / (10 if ahead <= 1 << 20 else 4), found[0])
+    with t.step("the second one reads nothing of it"):
+        t.true(found[1][0] - found[0][0] < 1 << 20, found)
+    with t.step("what both have is there once"):
+        t.true(found[1][1]["Pss"] < found[1][1]["Rss"] * 0.75, found[1][1])
+        t.eq([found[1][1][k] for k in ("Private_Dirty", "Shared_Dirty", "Anonymous")], [0, 0, 0])
+    for name in names:
+        t.rt("delete", "--force", name, check=0)
+
+
 def spoil(path, at, data):
     path.chmod(0o600)
     with open(path, "r+b") as f:
@@ -195,7 +232,7 @@ def test_damaged(t):
 @case(timeout=300, vm=True, only=COR)
 def test_convert(t):
     """image.convert: a bundle's root becomes an image, once; what can't be so is shared as before, with a word."""
-    t.rt.globals = t.rt.globals + ["--set", f"image.store={t.path('store')}"]
+    imagelib.use(t, t.path("store"))
     on = ("--set", "image.convert=true")
     script = "grep ' / ' /proc/mounts | cut -d ' ' -f 1; cat /etc/mark; echo written > /written; cat /written"
     c = t.rt.container(bundle.config(script))
@@ -236,7 +273,8 @@ def test_convert(t):
 @case(timeout=300, vm=True, only=COR)
 def test_convert_overlay(t):
     """A root that an engine mounted: its layers are converted each by itself, once, and what it wrote above for each container."""
-    t.rt.globals = t.rt.globals + ["--set", f"image.store={t.path('store')}", "--set", "image.convert=true"]
+    imagelib.use(t, t.path("store"))
+    t.rt.globals = t.rt.globals + ["--set", "image.convert=true"]
     base = bundle.make_rootfs(t.dir / "lower0")
     (base / "etc/gone").write_text("below\n")
     (base / "etc/same").write_text("below\n")
