@@ -12,21 +12,38 @@
  *    read-only; punching a hole into that does nothing, and QEMU goes on to madvise(MADV_DONTNEED), which
  *    is what gives private pages back. Without this object the name names nothing and QEMU ends: it can't
  *    happen that a clone runs without the protection.
+ * 3. QEMU is linked with a disassembler, capstone, for its debugging output, and the loader relocates 77,000
+ * of its pointers in each QEMU: 1.3 MB of memory of its own, and time of its start. This object has
+ * capstone's name (src/cmd/meson.build), so the loader takes it instead, and says what a capstone says that
+ * was built without the processor: QEMU then prints bytes. A QEMU that wants another version of capstone gets
+ * that, loaded and unused.
  *
  * Loaded by the qemu driver through LD_PRELOAD (vmcfg.hypervisor_preload). Plain C library, no state. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/scope.h"
 #include "hyper/qemu.h"
 
 /* With fortified headers QEMU calls this one when the flags are no constant. */
 int __open64_2(const char *path, int flags);
+
+/* Capstone's interface, as far as QEMU uses it: the first fails, so nobody gets a handle for the others. */
+#define CS_ERR_ARCH 2 /* CS_ERR_*: this processor is not supported */
+
+int cs_open(int arch, int mode, size_t *handle);
+int cs_option(size_t handle, int type, size_t value);
+int cs_close(size_t *handle);
+void *cs_malloc(size_t handle);
+void cs_free(void *insn, size_t count);
+bool cs_disasm_iter(size_t handle, const uint8_t **code, size_t *size, uint64_t *address, void *insn);
 
 int fstat64(int fd, struct stat64 *st)
 {
@@ -82,4 +99,35 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 	if ((mode & FALLOC_FL_PUNCH_HOLE) && is_shared_memory(fd))
 		return 0;
 	return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
+int cs_open(int arch unused_arg, int mode unused_arg, size_t *handle)
+{
+	*handle = 0;
+	return CS_ERR_ARCH;
+}
+
+int cs_option(size_t handle unused_arg, int type unused_arg, size_t value unused_arg)
+{
+	return CS_ERR_ARCH;
+}
+
+int cs_close(size_t *handle unused_arg)
+{
+	return CS_ERR_ARCH;
+}
+
+void *cs_malloc(size_t handle unused_arg)
+{
+	return NULL;
+}
+
+void cs_free(void *insn unused_arg, size_t count unused_arg)
+{
+}
+
+bool cs_disasm_iter(size_t handle unused_arg, const uint8_t **code unused_arg, size_t *size unused_arg,
+		    uint64_t *address unused_arg, void *insn unused_arg)
+{
+	return false;
 }

@@ -97,6 +97,11 @@ def test_given_back_by_a_clone(t):
             with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
                 flags = int(re.search(r"^flags:\s+(\d+)", f.read(), re.M)[1], 8)
             t.eq(flags & os.O_ACCMODE, os.O_RDONLY, f"access mode of descriptor {fd}")
+    with t.step("QEMU has no disassembler: cor-qemu-fix.so stands for it"):
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
+            maps = f.read()
+        t.has(maps, "cor-qemu-fix.so")
+        t.lacks(maps, "libcapstone.so.4")
     use_and_free(t, c)
     with t.step("the template is as it was"):
         t.eq(identity(memory), was)
