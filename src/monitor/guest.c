@@ -63,7 +63,7 @@ void guest_resize(struct monitor *m, uint32_t proc, int tty_fd)
 	may_fail(mux_send(&m->mux, MSG_A_RESIZE, 0, &rec_resize, &size)); /* as above */
 }
 
-void guest_try_create(struct monitor *m)
+static void try_create(struct monitor *m)
 {
 	int r;
 
@@ -80,6 +80,33 @@ void guest_try_create(struct monitor *m)
 		(void)err_set(&e, r, "cannot hand the container to the agent: %m");
 		monitor_failed(m, &e);
 	}
+}
+
+/* The container is created: it was set up in the guest, and the VM is in its cgroup. */
+static void try_created(struct monitor *m)
+{
+	struct err e;
+
+	if (!m->set_up || !m->cgroups_done || m->phase != LIFE_CREATING)
+		return;
+	mark_put(&m->marks, "created");
+	(void)monitor_event(m, LIFE_IS_CREATED);
+	if (ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0) < 0) {
+		(void)err_set(&e, -EPIPE, "the caller of create is gone");
+		monitor_failed(m, &e);
+		return;
+	}
+	if (!m->plan.foreground) {
+		loop_del(&m->sync_src);
+		scope_close(&m->sync_fd);
+		m->sync_fd = -1;
+	}
+}
+
+void guest_go_on(struct monitor *m)
+{
+	try_create(m);
+	try_created(m);
 }
 
 static void on_ready(struct monitor *m, const struct msg_ready *msg)
@@ -110,7 +137,7 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 		mark_put_at(&m->marks, "agent-main", num_min(now, m->guest_epoch_ns + msg->boot_ns));
 	}
 	mark_put_at(&m->marks, "agent-ready", now);
-	guest_try_create(m);
+	try_create(m);
 }
 
 static void on_mark(struct monitor *m, const struct msg_mark *mark)
@@ -147,18 +174,8 @@ static void on_result(struct monitor *m, uint32_t request, const struct msg_resu
 			monitor_failed(m, &e);
 			return;
 		}
-		mark_put(&m->marks, "created");
-		(void)monitor_event(m, LIFE_IS_CREATED);
-		if (ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0) < 0) {
-			(void)err_set(&e, -EPIPE, "the caller of create is gone");
-			monitor_failed(m, &e);
-			return;
-		}
-		if (!m->plan.foreground) {
-			loop_del(&m->sync_src);
-			scope_close(&m->sync_fd);
-			m->sync_fd = -1;
-		}
+		m->set_up = true;
+		try_created(m);
 		return;
 	}
 	control_answer(m, request, res);

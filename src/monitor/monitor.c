@@ -231,7 +231,7 @@ static bool boot_instead(struct monitor *m)
 	mux_fini(&m->mux);
 	m->mux_up = false;
 	m->vm_lost = true;
-	if (m->hooks_done)
+	if (m->hooks_done && m->cgroups_done)
 		boot_again(m);
 	return true;
 }
@@ -307,12 +307,13 @@ static void on_sync(struct source *s, uint32_t events)
 	r = ctl_recv(s->fd, &msg);
 	if (r == -EAGAIN)
 		return;
-	if (r > 0 && msg.type == MSG_S_HOOKS_DONE) {
-		m->hooks_done = true;
-		if (m->vm_lost)
+	if (r > 0 && (msg.type == MSG_S_HOOKS_DONE || msg.type == MSG_S_CGROUPS_DONE)) {
+		m->hooks_done |= msg.type == MSG_S_HOOKS_DONE;
+		m->cgroups_done |= msg.type == MSG_S_CGROUPS_DONE;
+		if (m->vm_lost && m->hooks_done && m->cgroups_done)
 			boot_again(m);
-		else
-			guest_try_create(m);
+		else if (!m->vm_lost)
+			guest_go_on(m);
 	} else if (r <= 0) {
 		(void)err_set(&e, -EPIPE, "the cor that started the container is gone");
 		monitor_failed(m, &e);

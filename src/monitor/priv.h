@@ -70,10 +70,12 @@ struct monitor {
 	uint32_t start_request;  /* of MSG_A_START while it is under way; 0 = none */
 	unsigned n_marks;        /* of the agent */
 	enum life_state phase;
-	bool vm_lost;    /* the clone did not come up; another VM will */
-	bool ready;      /* the agent has answered */
-	bool hooks_done; /* cor has run the hooks that precede the container */
+	bool vm_lost;      /* the clone did not come up; another VM will */
+	bool ready;        /* the agent has answered */
+	bool hooks_done;   /* cor has run the hooks that precede the container */
+	bool cgroups_done; /* cor has moved us and the VM to the container's cgroup */
 	bool create_sent;
+	bool set_up; /* the agent has answered it */
 	bool exited; /* the container's process has ended: `end` is valid */
 	bool killed; /* SIGKILL was asked for: its output need not reach a reader that does not read */
 	struct msg_exited end;
@@ -96,7 +98,7 @@ int must_check start_again(struct monitor *m, struct err *e);
 /* guest.c */
 extern const struct mux_ops guest_ops;
 int must_check guest_hello(struct monitor *m);
-void guest_try_create(struct monitor *m); /* sends MSG_A_CREATE once agent and hooks are ready */
+void guest_go_on(struct monitor *m); /* after cor said something: CREATE to the agent, CREATED to cor */
 int must_check guest_request(struct monitor *m, enum msg_type type, const struct pack_rec *rec, const void *v,
 			     uint32_t *ret_request);
 void guest_resize(struct monitor *m, uint32_t proc, int tty_fd);

@@ -3,8 +3,8 @@
  * Each step says what it needs from the one before in its place in the table. A failed step ends the
  * monitor: its namespaces, mounts and the VM go with it. The VM is started before anything else that
  * takes time, with an empty share; what the container needs of the host is made beside the hypervisor's
- * start. What the container itself does waits for MSG_S_HOOKS_DONE: by then `cor` has moved monitor and VM
- * to the container's cgroup. */
+ * start. The guest sets up the container from MSG_S_HOOKS_DONE on; what the container itself does waits for
+ * MSG_S_CGROUPS_DONE, too: then `cor` has moved monitor and VM to the container's cgroup. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

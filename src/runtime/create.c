@@ -339,25 +339,56 @@ static int hand_over(struct creation *c, struct err *e)
 	return r;
 }
 
-/* Beside the guest's start; the container's own code does not run before. */
+/* Before the container's own code can run. */
 static int join_cgroups(struct creation *c, struct err *e)
+{
+	int r;
+
+	ctr_refresh(&c->ctr);
+	if (!cgroup_first(c)) {
+		r = join_cgroup(c, &c->ctr.monitor, e);
+		if (r == 0)
+			r = join_cgroup(c, &c->ctr.vm, e);
+		if (r == 0 && c->ctr.helper.pid > 0)
+			r = join_cgroup(c, &c->ctr.helper, e);
+		if (r < 0)
+			return r;
+	}
+	cgroup_settled(&c->cgroup);
+	r = ctl_send(c->monitor.sync, MSG_S_CGROUPS_DONE, NULL, NULL, NULL, 0);
+	return r < 0 && r != -EPIPE ? err_set(e, r, "the container's monitor: %m") : 0;
+}
+
+static const enum spec_hook_kind create_hooks[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME,
+						    HOOK_CREATE_CONTAINER };
+
+/* The first process that enters a cgroup waits for a grace period of the kernel, some 10 ms. A VM that is
+ * being started takes longer than that; one that waited sets up the container meanwhile, unless hooks look at
+ * the cgroup first. */
+static bool cgroup_late(const struct creation *c)
+{
+	bool hooks = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(create_hooks); i++)
+		hooks |= hooks_any(&c->spec, create_hooks[i]);
+	return c->plan.pool && !hooks && !cgroup_first(c);
+}
+
+static int join_early(struct creation *c, struct err *e)
 {
 	int r = spawn_wait(&c->monitor, MSG_S_VM, e);
 
-	if (r < 0 || cgroup_first(c))
-		return r;
-	ctr_refresh(&c->ctr);
-	r = join_cgroup(c, &c->ctr.monitor, e);
-	if (r == 0)
-		r = join_cgroup(c, &c->ctr.vm, e);
-	return r == 0 && c->ctr.helper.pid > 0 ? join_cgroup(c, &c->ctr.helper, e) : r;
+	return r < 0 || cgroup_late(c) ? r : join_cgroups(c, e);
+}
+
+static int join_late(struct creation *c, struct err *e)
+{
+	return cgroup_late(c) ? join_cgroups(c, e) : 0;
 }
 
 /* The monitor's host namespaces stand when it says so; the guest boots meanwhile. */
 static int run_hooks(struct creation *c, struct err *e)
 {
-	static const enum spec_hook_kind kinds[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME,
-						     HOOK_CREATE_CONTAINER };
 	scoped_free char *json = NULL;
 	struct hooks_in in;
 	int r;
@@ -365,7 +396,6 @@ static int run_hooks(struct creation *c, struct err *e)
 	r = spawn_wait(&c->monitor, MSG_S_NAMESPACES, e);
 	if (r < 0)
 		return r;
-	cgroup_settled(&c->cgroup);
 	json = create_state_json(&c->ctr, STATE_CREATING, c->monitor.pid);
 	if (!json)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -373,9 +403,9 @@ static int run_hooks(struct creation *c, struct err *e)
 	/* createContainer: the container's namespaces, the host's files. That is where the VM stands, unless
 	 * it is jailed. */
 	in = (struct hooks_in){ .net = c->monitor.pid, .mnt = c->ctr.helper.pid > 0 ? 0 : c->ctr.vm.pid };
-	for (size_t i = 0; i < ARRAY_LEN(kinds) && r == 0; i++)
-		r = hooks_run(&c->spec, kinds[i], json, kinds[i] == HOOK_CREATE_CONTAINER ? &in : NULL,
-			      &c->warnings, e);
+	for (size_t i = 0; i < ARRAY_LEN(create_hooks) && r == 0; i++)
+		r = hooks_run(&c->spec, create_hooks[i], json,
+			      create_hooks[i] == HOOK_CREATE_CONTAINER ? &in : NULL, &c->warnings, e);
 	if (r < 0)
 		return r;
 	mark_put(&c->marks, "hooks");
@@ -406,8 +436,8 @@ static int write_state(struct creation *c, struct err *e)
 }
 
 static int (*const steps[])(struct creation *c, struct err *e) = {
-	make_directory, make_plan,    start_monitor, keep_config,  compile_seccomp, make_cgroup,
-	hand_over,      join_cgroups, run_hooks,     wait_created, write_state,
+	make_directory, make_plan,  start_monitor, keep_config, compile_seccomp, make_cgroup,
+	hand_over,      join_early, run_hooks,     join_late,   wait_created,    write_state,
 };
 
 int create_remove(struct creation *c, struct err *e)

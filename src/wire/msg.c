@@ -199,6 +199,7 @@ static const struct {
 	{ MSG_S_HOOKS_DONE, "hooks-done", NULL },
 	{ MSG_S_PLAN, "plan", NULL },
 	{ MSG_S_VM, "vm", NULL },
+	{ MSG_S_CGROUPS_DONE, "cgroups-done", NULL },
 	{ MSG_P_TAKE, "take", NULL },
 	{ MSG_P_END, "end", NULL },
 	{ MSG_P_GIVEN, "given", &rec_given },

@@ -76,6 +76,7 @@ enum msg_type {
 		       for the VM only; fd: memfd with a packed mon_plan */
 	MSG_S_VM,   /* monitor -> cor: the VM's process runs, STATE_DIR/vm names it: both can be moved to the
 		       container's cgroup */
+	MSG_S_CGROUPS_DONE, /* cor -> monitor: they are there. No CREATED before */
 	/* to the keeper of a waiting VM */
 	MSG_P_TAKE = 224, /* nothing; answered by GIVEN. From then on the connection's end is the VM's end */
 	MSG_P_END,        /* nothing; the VM ends, and then the connection */

@@ -333,6 +333,7 @@ void rig_create(struct rig *r)
 	hello = agent_body(agent_expect(r, MSG_A_HELLO));
 	r->nonce = hello->nonce;
 	agent_ready(r, r->nonce, PROTO_VERSION);
+	verb_send(r->sync, MSG_S_CGROUPS_DONE, NULL, NULL, NULL, 0);
 	verb_send(r->sync, MSG_S_HOOKS_DONE, NULL, NULL, NULL, 0);
 	f = agent_expect(r, MSG_A_CREATE);
 	agent_result(r, f->id, 0, NULL);

@@ -53,6 +53,10 @@ static void test_whole_life(void **state)
 	f = agent_expect(r, MSG_A_CREATE);
 	assert_string_equal(((const struct msg_ctr *)agent_body(f))->id, "c1");
 	agent_result(r, f->id, 0, NULL);
+	/* set up beside its move to the cgroup, but not created before */
+	quiet = (struct pollfd){ .fd = r->sync, .events = POLLIN };
+	assert_int_equal(poll(&quiet, 1, 50), 0);
+	verb_send(r->sync, MSG_S_CGROUPS_DONE, NULL, NULL, NULL, 0);
 	(void)verb_expect(r->sync, MSG_S_CREATED);
 	verb_gone(take_fd(&r->sync)); /* nobody is waited for any more */
 	verb = verb_connect(r);
