@@ -1,10 +1,18 @@
-/* sha256.c - see sha256.h. Called by cor-image for every file that it reads or writes. Takes any
- * bytes; trusts nothing about them; never allocates. */
+/* sha256.c - see sha256.h. Called by cor-image for every file that it reads or writes, and for a template's
+ * state at each start of a container. Takes any bytes; trusts nothing about them; never allocates. */
 #include "base/sha256.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+/* The static programs are built without the compiler's headers; none of them hashes much. */
+#if defined(__x86_64__) && __has_include(<immintrin.h>)
+#include <cpuid.h>
+#include <immintrin.h>
+#define HAS_INTRINSICS 1
+#else
+#define HAS_INTRINSICS 0
+#endif
 
 #include "base/io.h"
 
@@ -65,10 +73,91 @@ static void do_block(uint32_t h[8], const uint8_t *p)
 		h[i] += v[i];
 }
 
-void sha256_init(struct sha256 *s)
+static void do_blocks(uint32_t h[8], const uint8_t *p, size_t n)
+{
+	for (; n > 0; n--, p += 64)
+		do_block(h, p);
+}
+
+#if HAS_INTRINSICS
+/* The same by the processor's instructions, ten times as quick. They keep the state in two halves, and do two
+ * rounds each (Intel SDM, volume 2: SHA256RNDS2, SHA256MSG1, SHA256MSG2). */
+__attribute__((target("sha,sse4.1"))) static void do_blocks_by_cpu(uint32_t h[8], const uint8_t *p, size_t n)
+{
+	const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll);
+	__m128i abef = _mm_set_epi32((int)h[0], (int)h[1], (int)h[4], (int)h[5]);
+	__m128i cdgh = _mm_set_epi32((int)h[2], (int)h[3], (int)h[6], (int)h[7]);
+	uint32_t out[8];
+
+	for (; n > 0; n--, p += 64) {
+		const __m128i abef_was = abef, cdgh_was = cdgh;
+		__m128i w[16];
+
+		for (size_t i = 0; i < 16; i++) {
+			__m128i k = _mm_loadu_si128((const __m128i *)(round_k + 4 * i));
+
+			if (i < 4)
+				w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)),
+							big_endian);
+			else
+				w[i] = _mm_sha256msg2_epu32(
+					_mm_add_epi32(_mm_sha256msg1_epu32(w[i - 4], w[i - 3]),
+						      _mm_alignr_epi8(w[i - 1], w[i - 2], 4)),
+					w[i - 1]);
+			k = _mm_add_epi32(k, w[i]);
+			cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);
+			abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0e));
+		}
+		abef = _mm_add_epi32(abef, abef_was);
+		cdgh = _mm_add_epi32(cdgh, cdgh_was);
+	}
+	_mm_storeu_si128((__m128i *)out, abef);
+	_mm_storeu_si128((__m128i *)(out + 4), cdgh);
+	for (size_t i = 0; i < 2; i++) {
+		h[i] = out[3 - i];
+		h[2 + i] = out[7 - i];
+		h[4 + i] = out[1 - i];
+		h[6 + i] = out[5 - i];
+	}
+}
+
+static bool cpu_can(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) && (c & bit_SSE4_1) &&
+	       __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+}
+#else
+static void do_blocks_by_cpu(uint32_t h[8], const uint8_t *p, size_t n)
+{
+	do_blocks(h, p, n);
+}
+
+static bool cpu_can(void)
+{
+	return false;
+}
+#endif
+
+void sha256_init_portable(struct sha256 *s)
 {
 	*s = (struct sha256){ .h = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
 				     0x1f83d9ab, 0x5be0cd19 } };
+}
+
+void sha256_init(struct sha256 *s)
+{
+	sha256_init_portable(s);
+	s->by_cpu = cpu_can();
+}
+
+static void take(struct sha256 *s, const uint8_t *p, size_t n_blocks)
+{
+	if (s->by_cpu)
+		do_blocks_by_cpu(s->h, p, n_blocks);
+	else
+		do_blocks(s->h, p, n_blocks);
 }
 
 void sha256_add(struct sha256 *s, const void *p, size_t n)
@@ -78,19 +167,20 @@ void sha256_add(struct sha256 *s, const void *p, size_t n)
 
 	s->total += n;
 	if (have) {
-		size_t take = sizeof(s->block) - have;
+		size_t more = sizeof(s->block) - have;
 
-		if (take > n)
-			take = n;
-		memcpy(s->block + have, b, take);
-		if (have + take < sizeof(s->block))
+		if (more > n)
+			more = n;
+		memcpy(s->block + have, b, more);
+		if (have + more < sizeof(s->block))
 			return;
-		do_block(s->h, s->block);
-		b += take;
-		n -= take;
+		take(s, s->block, 1);
+		b += more;
+		n -= more;
 	}
-	for (; n >= sizeof(s->block); n -= sizeof(s->block), b += sizeof(s->block))
-		do_block(s->h, b);
+	take(s, b, n / sizeof(s->block));
+	b += n - n % sizeof(s->block);
+	n %= sizeof(s->block);
 	if (n)
 		memcpy(s->block, b, n);
 }

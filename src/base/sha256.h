@@ -3,6 +3,7 @@
 #ifndef BASE_SHA256_H
 #define BASE_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,9 +16,12 @@ struct sha256 {
 	uint32_t h[8];
 	uint64_t total; /* bytes taken so far */
 	uint8_t block[64];
+	bool by_cpu; /* by the processor's own instructions */
 };
 
 void sha256_init(struct sha256 *s);
+/* The same for any processor: for tests. */
+void sha256_init_portable(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *p, size_t n);
 /* The struct must be initialised again before another use. */
 void sha256_done(struct sha256 *s, uint8_t ret[SHA256_LEN]);
