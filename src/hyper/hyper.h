@@ -14,6 +14,7 @@
 
 #define HV_TIMEOUT_MS   5000
 #define HV_HELPER_SHARE "/"
+#define KVM_VCPUS_MAX   64u /* of cor-vmm */
 
 struct hv;
 

@@ -17,6 +17,8 @@ struct check_ctx {
 	const char *sysroot;             /* put before /proc, /sys, /dev and /run; "" = the host */
 	const char *libexecdir;          /* where cor-monitor is, unless beside this program */
 	struct arena *mem;
+	bool kvm;   /* found by the kvm question, used by those after it */
+	bool vmm;   /* found by the vmm question: containers run on cor-vmm, not on QEMU */
 	char *qemu; /* found by the qemu question, used by those after it; NULL = none */
 };
 

@@ -161,7 +161,8 @@ static int ask_kvm(struct check_ctx *c, struct check_item *it)
 		it->result = CHECK_DEGRADED;
 		return 0;
 	}
-	if (r == 0)
+	c->kvm = r == 0;
+	if (c->kvm)
 		return set(it, CHECK_OK, "guest code ran");
 	it->required = c->settings->accel == SETTINGS_ACCEL_KVM;
 	if (it->required) {

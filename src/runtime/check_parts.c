@@ -1,5 +1,5 @@
 /* check_parts.c - questions about Cor's own parts and the programs it needs: QEMU, its firmware,
- * monitor, kernel, mini-OS. Called through the table by check.c.
+ * cor-vmm, monitor, kernel, mini-OS. Called through the table by check.c.
  * Trusts: the settings' paths. Distrusts: what the programs print. */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +49,43 @@ static bool parse_version(const char *text, uint64_t *major, uint64_t *minor)
 	return parts.n >= 2 && num_parse_u64(parts.p[0], major) == 0 && num_parse_u64(parts.p[1], minor) == 0;
 }
 
+static int ask_vmm(struct check_ctx *c, struct check_item *it)
+{
+	const bool only = c->settings->hypervisor == SETTINGS_HV_KVM;
+	struct vmcfg vm = { 0 };
+	struct err why = { 0 };
+
+	it->required = only;
+	if (plan_wants_qemu(c->settings)) {
+		str_add(&it->found, "not used: the settings ask for QEMU");
+		return 0;
+	}
+	if (plan_find_vmm(c->libexecdir, c->mem, &vm, &why) < 0) {
+		it->result = CHECK_MISSING;
+		str_add(&it->found, why.msg);
+		return 0;
+	}
+	str_add(&it->found, vm.hypervisor_path);
+	c->vmm = c->kvm || only;
+	if (!c->kvm)
+		str_add(&it->found, ", which needs KVM");
+	if (!c->kvm && only) {
+		it->result = CHECK_MISSING;
+		it->cost = "hypervisor = kvm in cor.conf forbids QEMU: no container runs";
+		it->remedy = "make KVM work, or set hypervisor = auto in cor.conf";
+	}
+	return 0;
+}
+
+/* Where cor-vmm runs containers, QEMU is for what it can't do. */
+static void without_qemu(const struct check_ctx *c, struct check_item *it)
+{
+	if (!c->vmm)
+		return;
+	it->required = false;
+	it->cost = "no VM with more than 64 CPUs can be started";
+}
+
 static int ask_qemu(struct check_ctx *c, struct check_item *it)
 {
 	struct err why = { 0 };
@@ -56,6 +93,7 @@ static int ask_qemu(struct check_ctx *c, struct check_item *it)
 	uint64_t major = 0, minor = 0;
 	char *path;
 
+	without_qemu(c, it);
 	it->result = CHECK_MISSING;
 	if (plan_find_qemu(c->settings, c->mem, &path, &why) < 0) {
 		str_add(&it->found, why.msg);
@@ -89,6 +127,7 @@ static int ask_devices(struct check_ctx *c, struct check_item *it)
 	const char *sep = "without ";
 	scoped_str out = { 0 };
 
+	without_qemu(c, it);
 	it->result = CHECK_MISSING;
 	if (!c->qemu || !ask_program(c->qemu, "-device", "help", &out)) {
 		str_add(&it->found, "QEMU can't be asked");
@@ -113,6 +152,7 @@ static int ask_qboot(struct check_ctx *c, struct check_item *it)
 	scoped_strv dirs = { 0 };
 	scoped_str out = { 0 };
 
+	without_qemu(c, it);
 	it->result = CHECK_MISSING;
 	if (!c->qemu || !ask_program(c->qemu, "-L", "help", &out)) {
 		str_add(&it->found, "QEMU can't be asked");
@@ -217,6 +257,8 @@ static int ask_initrd(struct check_ctx *c, struct check_item *it)
 #define NO_CONTAINER "no container can be started"
 
 const struct check_row check_part_rows[] = {
+	{ "vmm", "cor-vmm", false, "VMs are QEMU's, which start slower and take more memory",
+	  "install Cor again (ninja install)", ask_vmm },
 	{ "qemu", "QEMU", true, NO_CONTAINER,
 	  "apt-get install qemu-system-x86 (7.2 or later), or qemu.path in cor.conf", ask_qemu },
 	{ "qemu-devices", "QEMU's devices", true, NO_CONTAINER,

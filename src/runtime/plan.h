@@ -57,6 +57,10 @@ int must_check plan_host_limits(const struct spec_resources *r, uint64_t overhea
 /* plan_vm.c: sizes and files of the VM. */
 int must_check plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
 		       struct err *e);
+/* Whether the settings ask for QEMU: by name, or by one of its keys. */
+bool plan_wants_qemu(const struct settings *s);
+/* cor-vmm and its companions, beside this program or in libexecdir: their paths, and the driver. */
+int must_check plan_find_vmm(const char *libexecdir, struct arena *a, struct vmcfg *ret, struct err *e);
 /* The QEMU program: qemu.path, or the first one in the usual directories. In the arena. */
 int must_check plan_find_qemu(const struct settings *s, struct arena *a, char **ret, struct err *e);
 

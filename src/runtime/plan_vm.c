@@ -123,8 +123,7 @@ static int check_file(const char *what, const char *path, struct err *e)
 	return 0;
 }
 
-/* Ours, for the driver of cor-vmm. */
-static int find_vmm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
+int plan_find_vmm(const char *libexecdir, struct arena *a, struct vmcfg *ret, struct err *e)
 {
 	const struct {
 		const char *name;
@@ -134,21 +133,21 @@ static int find_vmm(const struct plan_in *in, struct arena *a, struct vmcfg *ret
 		      { "cor-fsd", &ret->fsd_path } };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-		int r = spawn_find(in->libexecdir, parts[i].name, a, parts[i].path);
+		int r = spawn_find(libexecdir, parts[i].name, a, parts[i].path);
 
 		if (r < 0)
 			return err_set(e, r, "%s/%s: %m (is Cor installed completely? ninja install)",
-				       in->libexecdir, parts[i].name);
+				       libexecdir, parts[i].name);
 	}
 	ret->hypervisor = PLAN_HV_KVM;
 	ret->kvm = true;
 	return 0;
 }
 
-/* Whoever sets one of QEMU's keys wants QEMU. */
-static bool wants_qemu(const struct settings *s)
+bool plan_wants_qemu(const struct settings *s)
 {
-	return s->qemu_path || s->accel != SETTINGS_ACCEL_AUTO || s->qemu_params.n > 0;
+	return s->hypervisor == SETTINGS_HV_QEMU || s->qemu_path || s->accel != SETTINGS_ACCEL_AUTO ||
+	       s->qemu_params.n > 0;
 }
 
 static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
@@ -156,7 +155,9 @@ static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret
 	const struct settings *s = in->settings;
 	int r;
 
-	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU, .kvm = ret->kvm };
+	*ret = (struct vmcfg){
+		.hypervisor = PLAN_HV_QEMU, .kvm = ret->kvm, .memory = ret->memory, .vcpus = ret->vcpus
+	};
 	r = plan_find_qemu(s, a, &ret->hypervisor_path, e);
 	if (r < 0)
 		return r;
@@ -186,12 +187,23 @@ static int choose_hypervisor(const struct plan_in *in, struct arena *a, struct v
 		r = probe(s, a, &why);
 		if (r < 0)
 			return err_set(e, r, "hypervisor = kvm, but KVM does not work here: %s", why.msg);
-		return find_vmm(in, a, ret, e);
+		if (ret->vcpus > KVM_VCPUS_MAX)
+			return err_set(
+				e, -EINVAL,
+				"hypervisor = kvm: the container needs %u vCPUs, cor-vmm has at most %u: "
+				"hypervisor = auto takes QEMU for it",
+				ret->vcpus, KVM_VCPUS_MAX);
+		return plan_find_vmm(in->libexecdir, a, ret, e);
 	}
 	r = choose_accel(s, a, &ret->kvm, warnings, e);
-	if (r == 0 && ret->kvm && s->hypervisor == SETTINGS_HV_AUTO && !wants_qemu(s) &&
-	    find_vmm(in, a, ret, &why) == 0)
-		return 0;
+	if (r == 0 && ret->kvm && !plan_wants_qemu(s)) {
+		if (ret->vcpus > KVM_VCPUS_MAX)
+			strv_addf(warnings,
+				  "QEMU is used: the container needs %u vCPUs, cor-vmm has at most %u",
+				  ret->vcpus, KVM_VCPUS_MAX);
+		else if (plan_find_vmm(in->libexecdir, a, ret, &why) == 0)
+			return 0;
+	}
 	return r == 0 ? use_qemu(in, a, ret, e) : r;
 }
 
@@ -206,11 +218,11 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	r = check_file("guest kernel", s->kernel, e);
 	if (r == 0)
 		r = check_file("mini-OS", s->initrd, e);
+	choose_size(in, ret);
 	if (r == 0)
 		r = choose_hypervisor(in, a, ret, warnings, e);
 	if (r < 0)
 		return r;
-	choose_size(in, ret);
 	r = hv_layers_describe(&in->layers, a, ret, e);
 	if (r < 0)
 		return r;

@@ -236,6 +236,43 @@ static void test_qemu(void **state)
 	ask_with(h, "qboot", path, CHECK_OK, "/fw/qboot.rom");
 }
 
+/* Where cor-vmm runs containers, nobody needs QEMU. */
+static void test_vmm(void **state)
+{
+	static const char *const names[] = { "vmm", "qemu", "qemu-devices", "qboot" };
+	struct host *h = *state;
+	struct check_ctx c = {
+		.settings = &h->settings, .sysroot = h->dir, .libexecdir = h->dir, .mem = &h->mem
+	};
+
+	h->settings.qemu_path = "/nonexistent/qemu";
+	ask(h, "vmm", CHECK_OK, "not used");
+	h->settings.qemu_path = NULL;
+	ask(h, "vmm", CHECK_MISSING, "cor-vmm");
+	assert_false(h->one.required);
+	put(h, "/cor-vmm", "x", 0755);
+	put(h, "/cor-jail", "x", 0755);
+	put(h, "/cor-fsd", "x", 0755);
+	ask(h, "vmm", CHECK_OK, "needs KVM");
+	h->settings.hypervisor = SETTINGS_HV_KVM;
+	ask(h, "vmm", CHECK_MISSING, "needs KVM");
+	assert_true(h->one.required);
+	for (int kvm = 0; kvm < 2; kvm++) {
+		h->settings.hypervisor = SETTINGS_HV_AUTO;
+		c.kvm = kvm;
+		c.vmm = false;
+		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+			struct check_item it = { .row = row_of(names[i]),
+						 .required = row_of(names[i])->required };
+
+			assert_int_equal(it.row->ask(&c, &it), 0);
+			assert_int_equal(it.required, i > 0 && !kvm);
+			str_fini(&it.found);
+		}
+		assert_int_equal(c.vmm, kvm);
+	}
+}
+
 static void test_mini_os(void **state)
 {
 	struct host *h = *state;
@@ -305,8 +342,8 @@ static void test_report(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_cpu),  TEST(test_kvm),     TEST(test_small),  TEST(test_cgroups),
-		TEST(test_qemu), TEST(test_mini_os), TEST(test_report),
+		TEST(test_cpu),  TEST(test_kvm), TEST(test_small),   TEST(test_cgroups),
+		TEST(test_qemu), TEST(test_vmm), TEST(test_mini_os), TEST(test_report),
 	};
 
 	return cmocka_run_group_tests_name("runtime/check", tests, NULL, NULL);

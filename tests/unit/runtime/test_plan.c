@@ -23,6 +23,16 @@ struct fixture {
 	struct plan_in in;
 };
 
+static bool kvm_works;
+
+int __wrap_kvm_probe(const char *dev, int timeout_ms, struct err *e);
+int __wrap_kvm_probe(const char *dev, int timeout_ms, struct err *e)
+{
+	(void)dev;
+	(void)timeout_ms;
+	return kvm_works ? 0 : err_set(e, -ENODEV, "no KVM in this test");
+}
+
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
@@ -316,12 +326,61 @@ static void test_resources(void **state)
 	assert_int_equal(host.read_bps.p[0].value, 9);
 }
 
+static void set(struct fixture *f, const char *arg)
+{
+	struct err e = { 0 };
+
+	if (settings_set_arg(&f->settings, arg, &e) < 0)
+		fail_msg("%s: %s", arg, e.msg);
+}
+
+/* cor-vmm where KVM works; QEMU if it is asked for, or the machine is too large. */
+static void test_hypervisor(void **state)
+{
+	static const char *const ours[] = { "cor-vmm", "cor-jail", "cor-fsd" };
+	struct fixture *f = *state;
+	const struct mon_plan *p;
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		assert_int_equal(tmpdir_write(f->t, ours[i], "x"), 0);
+	f->in.libexecdir = f->t->path;
+	set(f, "template=off");
+	set(f, "qemu.accel=auto");
+	kvm_works = true;
+	p = plan(f, HEAD PROC "}");
+	assert_int_equal(p->vm.hypervisor, PLAN_HV_QEMU); /* by qemu.path */
+	assert_true(p->vm.kvm);
+	f->settings.qemu_path = NULL;
+	set(f, "vm.vcpus=64");
+	p = plan(f, HEAD PROC "}");
+	assert_int_equal(p->vm.hypervisor, PLAN_HV_KVM);
+	assert_int_equal(p->vm.vcpus, 64);
+	assert_int_equal(f->warnings.n, 0);
+	set(f, "vm.vcpus=65");
+	if (access("/usr/bin/qemu-system-x86_64", X_OK) == 0) {
+		p = plan(f, HEAD PROC "}");
+		assert_int_equal(p->vm.hypervisor, PLAN_HV_QEMU);
+		assert_int_equal(p->vm.vcpus, 65);
+		assert_true(p->vm.kvm && p->vm.memory > 0 && !p->vm.jail_path);
+		assert_int_equal(f->warnings.n, 1);
+		assert_non_null(strstr(f->warnings.p[0], "65 vCPUs"));
+	}
+	set(f, "hypervisor=kvm");
+	assert_int_equal(make(f, HEAD PROC "}", &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "hypervisor = auto"));
+	set(f, "vm.vcpus=1");
+	kvm_works = false;
+	assert_int_equal(make(f, HEAD PROC "}", &e), -ENODEV);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_frame),      T(test_mounts),  T(test_faults),
-					    T(test_namespaces), T(test_process), T(test_resources) };
+					    T(test_namespaces), T(test_process), T(test_resources),
+					    T(test_hypervisor) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
