@@ -173,6 +173,27 @@ def test_vmm_files(t):
     t.eq(list(difflib.unified_diff(want, got, "the host's", "through virtio-fs", lineterm="", n=1)), [])
 
 
+@case(timeout=200, only=("cor",))
+def test_vmm_memory_cut(t):
+    """A template's memory file that is cut under its clones, asleep or busy: each ends, and says why."""
+    for name, args in (("asleep", '"sleep", "1000"'), ("busy", '"sh", "-c", "while :; do :; done"')):
+        with t.step(name):
+            res = ours(t, rf"""
+                sed -i 's#"sleep", "1000"#{args}#' config.json
+                cor="$cor --set template=on --set template.dir=/tmp/cut"
+                $cor --set hypervisor=kvm template make || exit
+                $cor --set hypervisor=kvm --log /job/out/c.log run --detach c </dev/null >/dev/null 2>&1
+                grep -l /tmp/cut/ /proc/$(pgrep -x cor-vmm)/maps | wc -l
+                truncate -s 4096 /tmp/cut/default/*/memory
+                $cor exec c /bin/busybox true 2>/dev/null
+                until $cor state c | grep -q stopped; do :; done
+                $cor delete c; pgrep cor- || echo none
+                rm -r /tmp/cut
+            """)
+            t.eq(res.out, "1\nnone\n")
+            t.has((res.files / "c.log").read_text(), "a file that is guest memory was cut")
+
+
 @case(timeout=7200, only=("cor",))
 def test_whole_suite(t):
     """All of lane vm on one hypervisor."""
