@@ -30,6 +30,9 @@ Q35 = "-bios qboot.rom -M q35,graphics=off,usb=off,smm=off,vmport=off,hpet=off,s
 FIRMWARE = ("qemu/qboot.rom", "qemu/bios-microvm.bin", "qemu/kvmvapic.bin", "qemu/linuxboot_dma.bin", "qemu/pvh.bin",
             "seabios/bios-256k.bin")
 SHOWN_REASONS, SHOWN_PORTS = 9, 5
+SHOWN_TASK = 300000
+PASSES = ("exits", "tasks", "count")
+POOL = "pool=1"
 # Codes of AMD's manual, volume 2, appendix C; what is not named here is shown by its number.
 EXITS = {0x60: "interrupt", 0x61: "NMI", 0x64: "interrupt window", 0x65: "CR0 write", 0x6E: "rdtsc", 0x72: "cpuid", 0x75: "rsm",
          0x78: "hlt", 0x79: "invlpg", 0x7B: "io", 0x7C: "msr", 0x7F: "shutdown", 0x81: "vmmcall", 0x89: "wbinvd",
@@ -63,14 +66,23 @@ def vmms(build):
 
 
 def containers(cor):
+    """Name -> command."""
     run = "run --bundle /count/bundle"
-    ours = f"{cor} --set qemu.accel=kvm --set template.dir=/run/templates"
-    return {
-        "crun": f"crun {run} crun",
-        "runc": f"runc {run} runc",
-        "cor cold": f"{ours} --set template=off {run} cold",
-        "cor clone": f"{ours} --set template=on {run} clone",
-    }
+    rows = {"crun": f"crun {run} crun", "runc": f"runc {run} runc"}
+    for name, setting in (("cor", "hypervisor=kvm"), ("cor, QEMU:", "qemu.accel=kvm")):
+        ours = f"{cor} --set {setting} --set template.dir=/run/templates --set template="
+        rows[f"{name} cold"] = f"{ours}off {run} cold"
+        rows[f"{name} clone"] = f"{ours}on {run} clone"
+        # in a domain of its own: a container without a pool ends what waits
+        rows[f"{name} pool"] = f"{ours}on --set template.domain=pool --set {POOL} {run} pool"
+    return rows
+
+
+def preparations(rows):
+    """What is made before the rows: templates, and so many waiting VMs that no row makes the next one meanwhile."""
+    ours = [c.split(" run ")[0] for c in rows.values() if "template=on" in c]
+    return [f"{c} template make" for c in ours if POOL not in c] + [
+        f"{c.replace(POOL, f'pool={len(PASSES) + 1}')} pool fill" for c in ours if POOL in c]
 
 
 def add_tree(cpio, path):
@@ -125,8 +137,7 @@ def files(bench, rows, opts):
             else:
                 c.directory(name)
         c.file("files/count/rows", "".join(f"{n}\t{command}\n" for n, command in rows.items()).encode())
-        if "cor clone" in rows:
-            c.file("files/count/prepare", (rows["cor clone"].split(" run ")[0] + " template make\n").encode())
+        c.file("files/count/prepare", "".join(f"{p} || exit\n" for p in preparations(rows)).encode())
         c.file("files/kvmhost/job", (HERE / "count-job").read_bytes(), 0o755)
 
     return more
@@ -136,7 +147,7 @@ class Row:
     """What count-job says about one command in one pass."""
 
     def __init__(self):
-        self.events, self.exits, self.ports, self.said = [], {}, {}, []
+        self.events, self.exits, self.ports, self.tasks, self.said = [], {}, {}, {}, []
 
     def at(self, event, text=""):
         """Instructions from exec to the first such event; None = there was none."""
@@ -169,6 +180,9 @@ def parse(text):
         elif word == "port":
             code, n = rest.split()
             row.ports[f"{int(code):#x}"] = int(n)
+        elif word == "task":
+            n, name = rest.split(" ", 1)
+            row.tasks[name] = int(n)
         elif word == "said":
             row.said.append(rest)
         elif word.isdigit():
@@ -185,7 +199,7 @@ def figures(parsed, name):
     # The guest's word is a hypercall of its own number; KVM writes it in hex.
     return {"to KVM_RUN": exits.at("kvm_entry"), "to user space": count.at("kvm_hypercall", f"nr {MARK:#x}"),
             "to exit": count.at("tracing_mark_write", "end"), "exits": sum(exits.exits.values()),
-            "by reason": most(exits.exits), "by port": most(exits.ports), "stood still": count.stood_still()}
+            "by reason": most(exits.exits), "by process": most(parsed["tasks", name].tasks), "by port": most(exits.ports), "stood still": count.stood_still()}
 
 
 def most(counts):
@@ -219,6 +233,18 @@ def reasons(first):
     return Table(["exits by reason", *shown, "others"], rows)
 
 
+def processes(first, boxes):
+    """Who did the instructions of a container, and what is above crun."""
+    names = {}
+    for n in boxes:
+        for who, count in first[n]["by process"].items():
+            names[who] = names.get(who, 0) + count
+    shown = [n for n, count in most(names).items() if count > SHOWN_TASK]
+    return Table(["run true, by process", *boxes],
+                 [[who, *(millions(first[n]["by process"].get(who)) for n in boxes)] for who in shown] +
+                 [["others", *(millions(sum(v for k, v in first[n]["by process"].items() if k not in shown)) for n in boxes)]])
+
+
 def watcher(say):
     def watch(console):
         found = re.findall(r"^row (\d+: .*)", console, re.M)
@@ -246,6 +272,8 @@ def run(bench, opts):
                             [[n, millions(first[n]["to exit"]),
                               f"{first[n]['to exit'] / first['crun']['to exit']:.1f}" if "crun" in first else "-",
                               str(first[n]["exits"])] for n in boxes]))
+    if boxes:
+        res.tables.append(processes(first, list(boxes)))
     res.tables.append(reasons(first))
     res.notes += [f"{n}: I/O by port: " + ", ".join(f"{p} {k}" for p, k in list(f["by port"].items())[:SHOWN_PORTS])
                   for n, f in first.items() if f["by port"]]

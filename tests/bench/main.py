@@ -20,6 +20,7 @@ import count  # noqa: E402
 import density  # noqa: E402
 import execs  # noqa: E402
 import host  # noqa: E402
+import idle  # noqa: E402
 import image  # noqa: E402
 import launcher  # noqa: E402
 import report  # noqa: E402
@@ -44,6 +45,7 @@ SUBCOMMANDS = {
     "image": Command("what of a container image is read and mapped when it starts", image, False, ["cor cold", "cor clone"]),
     "boot": Command("instructions and time of each stage of the guest's boot", boot, False, ["cor cold"]),
     "count": Command("instructions, in an emulated host that counts them", count, False, []),
+    "idle": Command("memory of one more idle container on cor-vmm, in an emulated host where KVM does not work", idle, False, []),
     "soak": Command("many containers one after the other: is anything left?", soak, False, ["cor clone"]),
 }
 PROGRESS_S = 2.0
