@@ -13,7 +13,8 @@
  * and go.
  *
  * A layer's file: EROFS, not compressed, data in whole 4 KiB blocks, its size a multiple of 2 MiB: what a
- * DAX device needs. UUID = the first half of D. Whiteouts and hidden directories are as overlayfs reads them.
+ * DAX device needs. It is filled up by a hole to one of few sizes, so that VMs of different images are alike.
+ * UUID = the first half of D. Whiteouts and hidden directories are as overlayfs reads them.
  *
  * The first part is for whoever runs images; the second for cor-image alone. Trusts ROOT (root's, 0700). */
 #ifndef IMAGE_STORE_H
