@@ -88,6 +88,18 @@ def test_vmm_pool(t):
     vm_tests(t, "vm/pool.own_machine", "vm/pool.life", "vm/pool.killed", "vm/pool.end", settings=OURS, timeout=550)
 
 
+@case(timeout=500, only=("cor",))
+def test_vmm_images(t):
+    """On cor-vmm: images mapped once, not to be written."""
+    vm_tests(t, "vm/dax.one_copy", "vm/dax.not_written", settings=OURS, timeout=450)
+
+
+@case(timeout=500, only=("cor",))
+def test_vmm_image_clones(t):
+    """On cor-vmm: each clone has its own images."""
+    vm_tests(t, "vm/dax.clones", settings=OURS, timeout=450)
+
+
 SCRIPT = r"""
 mkdir -p b/rootfs/bin b/rootfs/proc
 cp ./busybox b/rootfs/bin/; ln -s busybox b/rootfs/bin/sh
