@@ -13,6 +13,8 @@
 #include "runtime/templates.h"
 
 #define KVM_DEVICE   "/dev/kvm"
+#define PAGE         4096u
+#define PAGE_RECORD  64u  /* struct page of the guest's kernel */
 #define KVM_PROBE_MS 2000 /* a busy host is not one without KVM; a VM without it takes longer */
 
 static const char *const qemu_places[] = { "/usr/bin/qemu-system-x86_64", "/usr/local/bin/qemu-system-x86_64",
@@ -207,6 +209,24 @@ static int choose_hypervisor(const struct plan_in *in, struct arena *a, struct v
 	return r == 0 ? use_qemu(in, a, ret, e) : r;
 }
 
+/* The guest's kernel has a record for each page of a device: its memory must hold them and be of use still.
+ */
+static int check_room(const struct vmcfg *vm, struct err *e)
+{
+	uint64_t size = 0, records;
+
+	for (size_t i = 0; i < vm->layers.n; i++)
+		size += vm->layers.p[i].size;
+	records = size / PAGE * PAGE_RECORD;
+	return records <= vm->memory / 2
+		       ? 0
+		       : err_set(e, -ENOMEM,
+				 "the VM has %llu MB of memory, and its kernel needs %llu MB of it to map "
+				 "images of %llu MB: give it more (--memory, vm.memory)",
+				 (unsigned long long)(vm->memory >> 20), (unsigned long long)(records >> 20),
+				 (unsigned long long)(size >> 20));
+}
+
 int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
 	    struct err *e)
 {
@@ -224,6 +244,8 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	if (r < 0)
 		return r;
 	r = hv_layers_describe(&in->layers, a, ret, e);
+	if (r == 0)
+		r = check_room(ret, e);
 	if (r < 0)
 		return r;
 	ret->merge = str_eq(s->ksm_domain, s->template_domain);

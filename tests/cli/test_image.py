@@ -2,6 +2,7 @@
 is tests/vm/test_image.py's."""
 
 import json
+import os
 
 import bundle
 from harness import case
@@ -73,6 +74,10 @@ def test_damaged(t):
         layer.chmod(0o600)
         layer.write_bytes(data[:-1])
         refused(t, says=("image demo: ", "is damaged: import the image again after 'cor-image gc'"))
+    with t.step("one larger than the VM's kernel can keep book of"):
+        layer.write_bytes(data)
+        os.truncate(layer, 20 << 30)
+        refused(t, globals_=("--set", "vm.memory=256M"), says=("needs 320 MB of it to map images of 20480 MB", "--memory"))
     with t.step("a layer that is no file system"):
         layer.write_bytes(bytes(len(data)))
         refused(t, says=("no EROFS file system",))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import bundle
+import imagelib
 import leak
 import oci
 from harness import SLOW, case
@@ -108,3 +109,32 @@ def test_ctr(t):
     with t.step("nothing is left in the runtime's root"):
         left = [str(p) for p in (t.dir / "runc-root").rglob("*") if p.is_file()]
         t.eq(left, [])
+
+
+@case(timeout=400, vm=True, only=("cor",), needs=("containerd", "ctr", "mkfs.erofs"))
+def test_mapped_root(t):
+    """An image's layers, mounted by containerd's overlay snapshotter, become images of Cor's: each once, for all containers."""
+    store = t.path("store")
+    imagelib.use(t, store)
+    t.rt.globals = t.rt.globals + ["--set", "annotations.allow=image.convert"]
+    layers = imagelib.five_layers(t)
+    (t.dir / "oci").mkdir()
+    imagelib.oci(t.dir / "oci", layers, imagelib.config(*layers, config={"Cmd": ["sh"], "Env": [bundle.PATH]}), pack=bytes)
+    t.run(["tar", "-C", t.dir / "oci", "-cf", t.dir / "oci.tar", "."], check=0)
+    ctd = Containerd(t)
+    ctd("image", "import", "--snapshotter", "overlayfs", "--base-name", "demo", t.dir / "oci.tar")
+    name = ctd("image", "ls", "-q").out.split()[0]
+    argv = ["run", "--runc-binary", ctd.runtime, "--runc-root", t.dir / "runc-root", "--snapshotter", "overlayfs", "--rm",
+            "--annotation", "dev.cor.image.convert=true", name]
+    seen = []
+    for _ in range(2):
+        r = ctd(*argv, t.fresh(), "sh", "-c", "grep -c ' / overlay ' /proc/mounts; cat /replaced /gone /opaque/new; ls -a /opaque /tree/a;"
+                "ls /var/many | wc -l; echo x > /replaced")
+        seen.append((r.out, sorted(p.name for p in (store / "layers").glob("*.erofs"))))
+    with t.step("what the image says is seen"):
+        t.eq(seen[0][0], "1\naboveback" + "above/opaque:\n.\n..\nnew\n\n/tree/a:\n.\n..\n20\n")
+        t.eq(seen[1][0], seen[0][0])
+    with t.step("five layers, made once"):
+        t.eq(len(seen[0][1]), 5)
+        t.eq(seen[1][1], seen[0][1])
+    ctd("image", "rm", name)

@@ -82,6 +82,13 @@ def test_vmm_clones(t):
     vm_tests(t, "vm/template.own_machine", "vm/template.sizes", "vm/memory.ksm", settings=OURS, timeout=250)
 
 
+@case(timeout=500, only=("cor",))
+def test_vmm_images(t):
+    """On cor-vmm: a root made of five images; two such containers, clones, whose image is removed under them."""
+    vm_tests(t, "vm/image.layers", settings=OURS, timeout=200)
+    vm_tests(t, "vm/image.life", settings=OURS + CLONES, timeout=250)
+
+
 @case(timeout=600, only=("cor",))
 def test_vmm_pool(t):
     """On cor-vmm: VMs that wait, one taken, killed, drained."""

@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import re
+import subprocess
 import tarfile
 
 import bundle
@@ -153,6 +154,17 @@ def directory(path):
     return out.getvalue()
 
 
+def noted(t):
+    """A file with an attribute, where the store's file system can hold one (an older tmpfs can't)."""
+    probe = t.dir / "xattr-probe"
+    probe.write_text("")
+    try:
+        os.setxattr(probe, "user.note", b"x")
+    except OSError:
+        return []
+    return [entry("xattr", b"x", xattrs={"user.note": "kept"})]
+
+
 def five_layers(t, big=0):
     """The layers, the bottom one first. big: bytes of /big/0, /big/1 ... in each of the upper four."""
     root = bundle.make_rootfs(t.dir / "image-root")
@@ -173,12 +185,41 @@ def five_layers(t, big=0):
             entry("was-file/in", b"above"), entry(".wh.was-dir"), entry("tree/a/.wh.b"),
             entry("hard1", b"one file"), entry("hard2", kind=tarfile.LNKTYPE, linkname="hard1")),
         tar(entry("was-dir", b"above"), entry("gone", b"back"), entry("link", kind=tarfile.SYMTYPE, linkname="/etc/passwd"),
-            entry("suid", b"x", mode=0o4755), entry("xattr", b"x", xattrs={"user.note": "kept"}),
+            entry("suid", b"x", mode=0o4755), *noted(t),
             *[entry(f"var/many/.wh.{i}") for i in range(0, 40, 2)]),
     ]
     for n in range(1, 5) if big else ():
         layers[n] = merge(layers[n], entry(f"big/{n}", random.Random(n).randbytes(big)))
     return layers
+
+
+def debian_image(t, name="debian"):
+    """An image of this machine's own Debian files in three layers, as a Dockerfile with two lines of apt-get makes it: libc and a
+    shell, the tools, an interpreter. Programs are dynamic, directories are links (/bin -> usr/bin). The runtime uses it."""
+    packages = (("libc6", "libtinfo6", "bash", "base-files", "base-passwd"),
+                ("coreutils", "libacl1", "libattr1", "libselinux1", "libpcre2-8-0", "libgmp10", "libssl3", "grep", "sed"),
+                ("python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libexpat1", "zlib1g"))
+    usr = [entry(n, kind=tarfile.SYMTYPE, linkname="usr/" + n) for n in ("bin", "sbin", "lib", "lib64")]
+    layers = [package_files(p, usr if n == 0 else []) for n, p in enumerate(packages)]
+    return demo(t, name=name, layers=layers, conf={"Cmd": ["bash"], "Env": ["LANG=C.UTF-8"]})
+
+
+def package_files(packages, first):
+    """What dpkg says is in these packages, as a layer: merged /usr, no documents."""
+    listed = subprocess.run(["dpkg", "-L", *packages], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, text=True).stdout
+    paths = set()
+    for line in listed.splitlines():
+        path = pathlib.Path(os.path.realpath(os.path.dirname(line))) / os.path.basename(line)
+        if not re.match("/usr/share/(doc|man|locale|lintian|bug|info)|/(proc|sys|dev|run|tmp|var|home|root)(/|$)", str(path)):
+            paths |= {path, *path.parents}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, data in first:
+            archive.addfile(info, io.BytesIO(data))
+        for path in sorted(paths):
+            if os.path.lexists(path) and str(path) not in ("/", "/bin", "/sbin", "/lib", "/lib64"):
+                archive.add(path, arcname=str(path)[1:], recursive=False)
+    return out.getvalue()
 
 
 def big_image(t, mib=200):

@@ -7,6 +7,7 @@ import pathlib
 
 import bundle
 import imagelib
+import leak
 from harness import case
 from imagelib import demo, run
 
@@ -93,32 +94,40 @@ grep Cap /proc/self/status
     t.eq(t.rt.states(), [])
 
 
+SH = ("-u", "0", "--entrypoint", "sh", "--", "-c")
+
+
 @case(timeout=240, vm=True, only=COR, quick=True)
 def test_layers(t):
-    """Five layers on top of each other: hidden, replaced and removed as the image says; exit codes; writes stay in the VM."""
+    """Five layers on top of each other: hidden, replaced and removed as the image says; what is written stays in the VM."""
     demo(t)
-    sh = ("-u", "0", "--entrypoint", "sh", "--", "-c")
+    store = t.dir / "store/layers"
+    before = {p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}
+    r = run(t, *SH, LOOK + "rm -rf /bin/entry /var && echo x > /replaced && cat /replaced; ls /var 2>&1; exit 0", check=0)
     with t.step("the tree"):
-        t.eq(run(t, *sh, LOOK, check=0).out, SEEN)
+        t.eq(r.out[:len(SEEN)], SEEN)
     with t.step("written, removed: in the VM alone"):
-        store = t.dir / "store/layers"
-        before = {p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}
-        r = run(t, *sh, "rm -rf /bin/entry /var && echo x > /replaced && cat /replaced; ls /var 2>&1; exit 0", check=0)
-        t.has(r.out, "x\n", "No such file")
+        t.has(r.out[len(SEEN):], "x\n", "No such file")
         t.eq({p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}, before)
     with t.step("what one wrote the next does not see"):
-        t.eq(run(t, *sh, "cat /replaced", check=0).out, "above")
+        t.eq(run(t, *SH, "cat /replaced", check=0).out, "above")
+
+
+@case(timeout=240, vm=True, only=COR)
+def test_limits(t):
+    """Exit codes; what can't be run; what can't be written."""
+    demo(t)
     with t.step("exit codes"):
-        t.eq(run(t, *sh, "exit 42").code, 42)
-        t.eq(run(t, *sh, "sh -c 'kill -9 $$'; exit $?").code, 137)
+        t.eq(run(t, *SH, "exit 42").code, 42)
+        t.eq(run(t, *SH, "sh -c 'kill -9 $$'; exit $?").code, 137)
         r = run(t, "--entrypoint", "/no/such")
         t.eq(r.code, 1)
         t.has(r.err, "no such file or directory")
     with t.step("--read-only: volumes alone can be written"):
-        r = run(t, "--read-only", *sh, "touch /x 2>&1; touch /data/x /dev/shm/x && echo volumes", check=0)
+        r = run(t, "--read-only", *SH, "touch /x 2>&1; touch /data/x /dev/shm/x && echo volumes", check=0)
         t.has(r.out, "Read-only file system", "volumes")
     with t.step("image.writable bounds what can be written"):
-        r = run(t, *sh, "dd if=/dev/zero of=/fill bs=1M count=20 2>&1; ls -l /fill", globals_=("--set", "image.writable=8M"))
+        r = run(t, *SH, "dd if=/dev/zero of=/fill bs=1M count=20 2>&1; ls -l /fill", globals_=("--set", "image.writable=8M"))
         t.has(r.out, "No space left on device", "8388608")
 
 
@@ -164,6 +173,64 @@ def test_life(t):
         t.wait(lambda: t.rt("state", name).json()["status"] == "stopped", "its end")
         t.rt("delete", name, check=0)
     t.eq(t.rt.states(), [])
+
+
+# What a program finds, without what is of the machine's or the engine's own making.
+FIND = r"""
+env | grep -v -E '^(HOSTNAME|container|SHLVL|_|PWD|OLDPWD|TERM)=' | sort
+id -u; id -g; id -G | tr ' ' '\n' | sort -n
+pwd; umask; grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status
+stat -c '%a %u:%g %n' . /data /bin/entry
+stat -c '%a %n' /made/up
+"""
+
+
+@case(timeout=300, vm=True, only=COR, needs=("podman", "runc"))
+def test_as_podman(t):
+    """The same image under Podman and runc: program, environment, user, groups, capabilities, directory and volumes are the same. But:
+    a volume that the image has no directory for belongs to root here, as under Docker, and there to the user; a user whom the
+    image doesn't know has / for a home, and there what the working directory is."""
+    demo(t)
+    podman = ["podman", *(f"--{k}={t.dir}/pod-{k}" for k in ("root", "runroot", "tmpdir")), "--storage-driver=vfs",
+              "--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc"]
+    env = dict(os.environ, TMPDIR=str(t.dir))
+    archive = t.dir / "demo.tar"
+    t.run(["tar", "-C", t.dir / "demo-oci", "-cf", archive, "oci-layout", "index.json", "blobs"], check=0)
+    name = t.run([*podman, "load", "-q", "-i", archive], check=0, env=env, timeout=90).out.split()[-1]
+    t.cleanup(lambda: leak.remove_empty_cgroups(t.token))  # Podman leaves the parent it was given
+    t.cleanup(lambda: t.run([*podman, "rm", "-a", "-f"], env=env, timeout=60))
+
+    def theirs(*argv, command=()):
+        return t.run([*podman, "run", "--rm", "--network=none", f"--cgroup-parent={t.token}", "--ulimit=nofile=1024:1024",
+                      "--ulimit=nproc=10000:10000", *argv, name, *command], env=env, timeout=90)
+
+    cases = (("as it is", (), ()), ("with a command", (), ("x", "-y")),
+             ("the image's user", ("--entrypoint", "sh"), ("-c", FIND)),
+             ("root", ("--entrypoint", "sh", "-u", "0", "-e", "GREETING=other", "-e", "NEW=1"), ("-c", FIND)),
+             ("by number", ("--entrypoint", "sh", "-u", "70", "-w", "/tmp"), ("-c", FIND)),
+             ("a number nobody has", ("--entrypoint", "sh", "-u", "4321", "-w", "/"), ("-c", FIND)),
+             ("with a group", ("--entrypoint", "sh", "-u", "db:audio"), ("-c", FIND)))
+    for what, flags, command in cases:
+        with t.step(what):
+            want = theirs(*flags, command=command)
+            got = run(t, *flags, "--", *command)
+            t.eq((got.code, got.out), (want.code, want.out), want.err)
+    t.run([*podman, "rmi", "-a", "-f"], env=env, timeout=60)
+
+
+@case(timeout=240, vm=True, only=COR, needs=("dpkg",))
+def test_debian(t):
+    """Programs of Debian packages, linked dynamically, from three layers: text and libraries are executed from the host's pages."""
+    store = imagelib.debian_image(t)
+    t.eq(len(store("inspect", "debian").json()["layers"]), 3)
+    r = run(t, "--", "bash", "-c", "ls -d /bin /etc/debian_version; sha256sum /usr/bin/bash | cut -c 1-64; sort --version | head -n 1;"
+            "python3 -c 'import os, stat; print(len(os.listdir(\"/usr/bin\")) > 50, sum(range(1000)))';"
+            "cp -a /usr/bin /copy && sha256sum /copy/bash | cut -c 1-64 && /copy/bash -c 'echo copied'", image="debian", timeout=120)
+    t.eq(r.code, 0, r.err)
+    lines = r.out.splitlines()
+    t.eq(lines[:3], ["/bin", "/etc/debian_version", imagelib.sha(pathlib.Path("/usr/bin/bash").read_bytes())])
+    t.has(lines[3], "sort (GNU coreutils)")
+    t.eq(lines[4:], ["True 499500", lines[2], "copied"])
 
 
 @case(timeout=240, vm=True, only=COR)
