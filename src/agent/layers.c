@@ -93,14 +93,13 @@ static int has_uuid(unsigned i, const char *want, bool *ret, struct err *e)
 	return 0;
 }
 
-/* The kernel numbers devices as it finds them, which is in order, but nobody promises it: looked for from the
- * place where it should be. */
-static int find_device(const struct pack_strs *all, unsigned i, bool *taken, unsigned *ret, struct err *e)
+/* Of the n devices the last ones are the images'. The kernel numbers them as it finds them, which is in
+ * order, but nobody promises it: looked for from the place where it should be. */
+static int find_device(const struct pack_strs *all, unsigned i, bool *taken, unsigned n, unsigned *ret,
+		       struct err *e)
 {
-	unsigned n = (unsigned)all->n;
-
 	for (unsigned k = 0; k < n; k++) {
-		unsigned at = (i + k) % n;
+		unsigned at = (n - (unsigned)all->n + i + k) % n;
 		bool same = false;
 		int r = taken[at] ? 0 : has_uuid(at, all->p[i], &same, e);
 
@@ -115,11 +114,11 @@ static int find_device(const struct pack_strs *all, unsigned i, bool *taken, uns
 	return err_set(e, -ENODEV, "image %u: no device holds the file system %s", i, all->p[i]);
 }
 
-static int mount_layer(const struct pack_strs *all, unsigned i, bool *taken, struct err *e)
+static int mount_layer(const struct pack_strs *all, unsigned i, bool *taken, unsigned n, struct err *e)
 {
 	scoped_free char *dir = str_fmt(DIR_LAYERS "/%u", i), *dev = NULL;
 	unsigned at = 0;
-	int r = find_device(all, i, taken, &at, e);
+	int r = find_device(all, i, taken, n, &at, e);
 
 	if (r < 0)
 		return r;
@@ -165,11 +164,14 @@ static int stack(size_t n, const char *on, struct err *e)
 int layers_mount(const struct msg_ctr *c, const char *on, struct err *e)
 {
 	bool taken[LAYERS_MAX] = { false };
+	unsigned n = layers_announced();
 	int r;
 
-	r = layers_await((unsigned)c->layers.n, e);
+	if (c->layers.n > n)
+		return err_set(e, -EINVAL, "%zu images, but this VM has %u devices for them", c->layers.n, n);
+	r = layers_await(n, e);
 	for (unsigned i = 0; i < c->layers.n && r == 0; i++)
-		r = mount_layer(&c->layers, i, taken, e);
+		r = mount_layer(&c->layers, i, taken, n, e);
 	if (r == 0)
 		r = make_upper(c, e);
 	return r == 0 ? stack(c->layers.n, on, e) : r;

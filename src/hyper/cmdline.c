@@ -19,6 +19,9 @@ static const char *const machine_words[PLAN_HV_N] = {
  * kernel sets 64 MiB aside (swiotlb). */
 static const char *const layer_words[PLAN_HV_N] = { [PLAN_HV_QEMU] = " numa=off", [PLAN_HV_KVM] = "" };
 
+/* The kernel numbers the devices in the order in which they are on the bus. */
+static const char os_words[] = "root=/dev/pmem0 rootfstype=erofs rootflags=dax=always ro rootwait init=/init";
+
 static const char *const words[] = {
 	/* Life: a panic must end the machine, and leave its last words on the console. */
 	"quiet",
@@ -114,6 +117,8 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 		str_addf(to, "%s%s", gap, keep_locks);
 	if (cfg->layers.n)
 		str_addf(to, "%s" WORD_LAYERS "%zu%s", gap, cfg->layers.n, layer_words[cfg->hypervisor]);
+	if (vmcfg_os_layers(cfg))
+		str_addf(to, "%s%s", gap, os_words);
 	if (khz)
 		str_addf(to, "%s" TSC_WORD "%llu", gap, (unsigned long long)khz);
 	return str_check(to);

@@ -66,7 +66,8 @@ static size_t kvm_files(const struct vmcfg *cfg, struct kvm_file ret[KVM_FD_FILE
 		return n;
 	}
 	ret[n++] = (struct kvm_file){ "--kernel", cfg->kernel, NULL, O_RDONLY };
-	ret[n++] = (struct kvm_file){ "--initrd", cfg->initrd, NULL, O_RDONLY };
+	if (cfg->initrd)
+		ret[n++] = (struct kvm_file){ "--initrd", cfg->initrd, NULL, O_RDONLY };
 	if (cfg->template_make)
 		ret[n++] = (struct kvm_file){ "--memory-file", NULL, KVM_MEMORY_FILE,
 					      O_RDWR | O_CREAT | O_EXCL };
@@ -97,7 +98,7 @@ static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct e
 
 static int check(const struct vmcfg *cfg, struct err *e)
 {
-	if (!cfg->hypervisor_path || !cfg->jail_path || !cfg->fsd_path || !cfg->kernel || !cfg->initrd ||
+	if (!cfg->hypervisor_path || !cfg->jail_path || !cfg->fsd_path || !cfg->kernel || !hv_shape_os(cfg) ||
 	    !cfg->cmdline)
 		return err_set(e, -EINVAL, "machine: a path is missing in the plan");
 	if (cfg->memory < MIB || cfg->memory % MIB != 0)
@@ -372,7 +373,7 @@ static int kvm_resume(struct hv *hv, struct err *e)
 /* Paths and the command line stand for themselves; the template's own place is given anew to each clone. */
 static int kvm_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 {
-	const char *const files[] = { cfg->hypervisor_path, cfg->kernel, cfg->initrd };
+	const char *const files[] = { cfg->hypervisor_path, cfg->kernel, hv_shape_os(cfg) };
 	scoped_str words = { 0 };
 	struct vmcfg plain = *cfg;
 	scoped_strv args = { 0 };

@@ -13,16 +13,22 @@
 #include "base/str.h"
 
 /* erofs_fs.h of Linux: the superblock lies 1024 bytes behind the start. */
-#define SUPER_AT    1024
-#define SUPER_MAGIC 0xe0f5e1e2u
-#define UUID_AT     48
-#define UUID_LEN    16
-#define LAYER_MAX   (1ull << 40)
+#define SUPER_AT  1024
+#define UUID_AT   48
+#define UUID_LEN  16
+#define LAYER_MAX (1ull << 40)
 
 struct seen {
 	uint64_t size;
 	char uuid[2 * UUID_LEN + 1];
 };
+
+static bool is_magic(const uint8_t p[4])
+{
+	static const uint8_t magic[4] = { 0xe2, 0xe1, 0xf5, 0xe0 };
+
+	return memcmp(p, magic, sizeof magic) == 0;
+}
 
 static int look(int fd, const char *path, struct seen *ret, struct err *e)
 {
@@ -41,9 +47,7 @@ static int look(int fd, const char *path, struct seen *ret, struct err *e)
 	n = pread(fd, super, sizeof super, SUPER_AT);
 	if (n < 0)
 		return err_set(e, -errno, "image %s: %m", path);
-	if (n != (ssize_t)sizeof super || super[0] != (SUPER_MAGIC & 0xff) ||
-	    super[1] != (SUPER_MAGIC >> 8 & 0xff) || super[2] != (SUPER_MAGIC >> 16 & 0xff) ||
-	    super[3] != SUPER_MAGIC >> 24)
+	if (n != (ssize_t)sizeof super || !is_magic(super))
 		return err_set(e, -EINVAL, "image %s: no EROFS file system", path);
 	ret->size = (uint64_t)st.st_size;
 	for (size_t i = 0; i < UUID_LEN; i++)
@@ -76,24 +80,34 @@ static int describe(const char *path, struct arena *a, struct vm_layer *to, stru
 	return to->path && to->uuid ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
-int hv_layers_describe(const struct pack_strs *paths, struct arena *a, struct vmcfg *vm, struct err *e)
+int hv_layers_describe(const char *os, const struct pack_strs *paths, struct arena *a, struct vmcfg *vm,
+		       struct err *e)
 {
+	size_t n = 0;
 	int r = 0;
 
-	vm->layers.p = NULL;
 	vm->layers.n = 0;
-	if (paths->n == 0)
-		return 0;
-	if (paths->n > LAYERS_MAX)
+	if (paths->n + (os != NULL) > LAYERS_MAX)
 		return err_set(e, -E2BIG, "an image of %zu layers: a VM has room for %u", paths->n,
-			       LAYERS_MAX);
-	vm->layers.p = arena_array(a, paths->n, sizeof *vm->layers.p);
+			       LAYERS_MAX - (os != NULL));
+	vm->layers.p = arena_array(a, LAYERS_MAX, sizeof *vm->layers.p);
 	if (!vm->layers.p)
 		return err_set(e, -ENOMEM, "out of memory");
+	if (os)
+		r = describe(os, a, &vm->layers.p[n++], e);
 	for (size_t i = 0; i < paths->n && r == 0; i++)
-		r = describe(paths->p[i], a, &vm->layers.p[i], e);
-	vm->layers.n = paths->n;
+		r = describe(paths->p[i], a, &vm->layers.p[n++], e);
+	vm->layers.n = n;
 	return r;
+}
+
+bool hv_layer_is(const char *path)
+{
+	scoped_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	uint8_t magic[4];
+
+	return fd >= 0 && pread(fd, magic, sizeof magic, SUPER_AT) == (ssize_t)sizeof magic &&
+	       is_magic(magic);
 }
 
 static int open_empty(uint64_t size, int *ret, struct err *e)
@@ -116,7 +130,7 @@ int hv_layers_open(const struct vmcfg *cfg, int fds[LAYERS_MAX], struct err *e)
 		const struct vm_layer *l = &cfg->layers.p[i];
 		struct seen s;
 
-		if (cfg->template_make) {
+		if (cfg->template_make && i >= vmcfg_os_layers(cfg)) {
 			r = open_empty(l->size, &fds[i], e);
 			continue;
 		}

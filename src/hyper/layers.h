@@ -10,10 +10,12 @@
 #include "base/err.h"
 #include "wire/plan.h"
 
-/* Looks at each file: vm->layers, in the arena. -EINVAL: too many, no EROFS file system, or a size that no
- * device can have. */
-int must_check hv_layers_describe(const struct pack_strs *paths, struct arena *a, struct vmcfg *vm,
-				  struct err *e);
+/* Looks at each file: vm->layers, in the arena; `os` (NULL = none) is the first. -EINVAL: no EROFS file
+ * system, or a size that no device can have; -E2BIG: too many. */
+int must_check hv_layers_describe(const char *os, const struct pack_strs *paths, struct arena *a,
+				  struct vmcfg *vm, struct err *e);
+/* True if there is an EROFS file system in the file. */
+bool hv_layer_is(const char *path);
 /* Opens them for reading: fds[i] is cfg->layers.p[i]. A template's maker gets empty memory of the same sizes
  * instead: a template holds nothing of a container. -ESTALE: a file is not the one that was described. After
  * an error some are open. */

@@ -217,7 +217,7 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	static char share[] = "/";
 	scoped_str words = { 0 };
 	const char *const files[] = { cfg->hypervisor_path, cfg->hypervisor_preload, cfg->kernel,
-				      cfg->initrd };
+				      hv_shape_os(cfg) };
 	struct vmcfg plain = *cfg;
 	scoped_strv args = { 0 };
 	int r;

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "hyper/qemu.h"
+#include "hyper/shape.h"
 
 #define MIB (1u << 20)
 
@@ -75,7 +76,7 @@ static void add_cpu(const struct vmcfg *cfg, struct strv *to)
 
 static int check(const struct vmcfg *cfg, struct err *e)
 {
-	if (!cfg->hypervisor_path || !cfg->kernel || !cfg->initrd || !cfg->cmdline || !cfg->share)
+	if (!cfg->hypervisor_path || !cfg->kernel || !hv_shape_os(cfg) || !cfg->cmdline || !cfg->share)
 		return err_set(e, -EINVAL, "machine: a path is missing in the plan");
 	if (cfg->memory < MIB || cfg->memory % MIB != 0)
 		return err_set(e, -EINVAL, "machine: %llu bytes of memory: not a multiple of 1 MiB",
@@ -156,8 +157,10 @@ static void add_boot(const struct vmcfg *cfg, struct strv *to)
 	}
 	strv_add(to, "-kernel");
 	strv_add(to, cfg->kernel);
-	strv_add(to, "-initrd");
-	strv_add(to, cfg->initrd);
+	if (cfg->initrd) {
+		strv_add(to, "-initrd");
+		strv_add(to, cfg->initrd);
+	}
 	strv_add(to, "-append");
 	strv_add(to, cfg->cmdline);
 }

@@ -26,6 +26,11 @@ int hv_shape_files(const char *const *files, size_t n, struct str *to, struct er
 	return r;
 }
 
+const char *hv_shape_os(const struct vmcfg *cfg)
+{
+	return vmcfg_os_layers(cfg) ? cfg->layers.p[0].path : cfg->initrd;
+}
+
 void hv_shape_layers(const struct vmcfg *cfg, struct str *to)
 {
 	for (size_t i = 0; i < cfg->layers.n; i++)

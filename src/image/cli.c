@@ -37,6 +37,7 @@ enum opt_id {
 	OPT_OUT,
 	OPT_CACHE,
 	OPT_FORCE,
+	OPT_DAX,
 	OPT_PROFILE,
 	OPT_SOURCE,
 	OPT_CONFIG,
@@ -61,6 +62,7 @@ static const struct option options[] = {
 	{ "out", required_argument, NULL, OPT_OUT },
 	{ "cache", required_argument, NULL, OPT_CACHE },
 	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "dax", no_argument, NULL, OPT_DAX },
 	{ "profile", required_argument, NULL, OPT_PROFILE },
 	{ "source", required_argument, NULL, OPT_SOURCE },
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -93,6 +95,8 @@ static const char help_options[] =
 	"  --bundle DIR            adds what this bundle holds; may be given several times\n"
 	"  --agent F               the program that becomes /init (default: cor-agent beside\n"
 	"                          this program, else %s/cor-agent)\n"
+	"  --dax                   the root file system as an image that VMs map instead of\n"
+	"                          unpacking it; only with a kernel that was built\n"
 	"\n"
 	"Options of kernel:\n"
 	"  --profile NAME          which kernel (default " KBUILD_DEFAULT "):\n"
@@ -430,6 +434,9 @@ static int parse(int argc, char **argv, const struct image_env *env, struct args
 		switch (opt) {
 		case OPT_FORCE:
 			a->os.force = true;
+			break;
+		case OPT_DAX:
+			a->os.dax = true;
 			break;
 		case OPT_BUNDLE:
 			strv_add(&a->bundles, optarg);

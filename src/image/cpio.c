@@ -3,9 +3,13 @@
 #include "image/cpio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/io.h"
 
 void cpio_fini(struct cpio *c)
 {
@@ -125,17 +129,51 @@ static void put_entry(struct str *to, const struct cpio_entry *t, size_t ino)
 	pad(to, 4);
 }
 
-int cpio_write(struct cpio *c, struct str *to, struct err *e)
+static int prepare(struct cpio *c, struct err *e)
 {
-	char end[] = "TRAILER!!!";
-	const struct cpio_entry trailer = { .path = end };
-	int r;
-
 	if (c->oom)
 		return err_set(e, -ENOMEM, "initrd: %m");
 	if (c->n)
 		qsort(c->p, c->n, sizeof(*c->p), by_path);
-	r = check(c, e);
+	return check(c, e);
+}
+
+/* The modes are the entries', whatever the caller's umask. */
+static int make_entry(int dir, const struct cpio_entry *t)
+{
+	scoped_fd fd = -1;
+	int r;
+
+	if (S_ISDIR(t->mode)) {
+		if (mkdirat(dir, t->path, 0700) < 0)
+			return -errno;
+		return fchmodat(dir, t->path, t->mode & 07777, 0) < 0 ? -errno : 0;
+	}
+	if (!S_ISREG(t->mode))
+		return mknodat(dir, t->path, t->mode, makedev(t->major, t->minor)) < 0 ? -errno : 0;
+	fd = openat(dir, t->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : io_write_full(fd, t->data, t->len);
+	return r == 0 && fchmod(fd, t->mode & 07777) < 0 ? -errno : r;
+}
+
+int cpio_unpack(struct cpio *c, int dir, struct err *e)
+{
+	int r = prepare(c, e);
+
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		r = make_entry(dir, &c->p[i]);
+		if (r < 0)
+			return err_set(e, r, "initrd: %s: %m", c->p[i].path);
+	}
+	return r;
+}
+
+int cpio_write(struct cpio *c, struct str *to, struct err *e)
+{
+	char end[] = "TRAILER!!!";
+	const struct cpio_entry trailer = { .path = end };
+	int r = prepare(c, e);
+
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < c->n; i++)

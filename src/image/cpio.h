@@ -35,5 +35,7 @@ void cpio_char_device(struct cpio *c, const char *path, mode_t perm, uint32_t ma
 /* Writes the archive to `to`, which must be empty. -EEXIST: a path twice; -ENOENT: a path whose directory is
  * not an entry; -EINVAL: a path that is empty, absolute or has a "." or ".." part; -EFBIG; -ENOMEM. */
 int must_check cpio_write(struct cpio *c, struct str *to, struct err *e);
+/* Makes the entries in the empty directory `dir`; errors as above. */
+int must_check cpio_unpack(struct cpio *c, int dir, struct err *e);
 
 #endif

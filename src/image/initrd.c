@@ -1,8 +1,12 @@
-/* initrd.c - what is in the guest's initramfs (os_initrd() of os.h). Called by os.c. The agent and the
+/* initrd.c - what is in the mini-OS (os_initrd(), os_root() of os.h). Called by os.c. The agent and the
  * modules were checked by the caller. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/io.h"
+#include "image/child.h"
 #include "image/cpio.h"
 #include "image/os.h"
 
@@ -66,33 +70,100 @@ static int ondemand_list(const struct modset *s, struct str *to)
 	return str_check(to);
 }
 
-int os_initrd(const struct modset *set, const void *agent, size_t agent_len, const struct bundles *b,
-	      struct str *to, struct err *e)
+/* What the entries point to. */
+struct texts {
+	struct str load, ondemand, early;
+};
+
+static void texts_fini(struct texts *t)
 {
-	scoped_str load = { 0 }, ondemand = { 0 }, early = { 0 };
-	scoped_cpio c = { 0 };
+	str_fini(&t->load);
+	str_fini(&t->ondemand);
+	str_fini(&t->early);
+}
+
+static int fill(const struct os_parts *p, struct texts *t, struct cpio *c, struct err *e)
+{
 	int r;
 
-	load_list(set, &load);
-	r = ondemand_list(set, &ondemand);
+	load_list(p->modules, &t->load);
+	r = ondemand_list(p->modules, &t->ondemand);
 	if (r == 0)
-		r = str_check(&load);
+		r = str_check(&t->load);
 	if (r < 0)
 		return err_set(e, r, "initrd: %m");
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
-		cpio_dir(&c, dirs[i].path, dirs[i].perm);
-	/* The kernel opens it as the stdio of /init before the agent has mounted anything. */
-	cpio_char_device(&c, "dev/console", 0600, 5, 1);
-	cpio_file(&c, "init", 0755, agent, agent_len);
-	cpio_file(&c, OS_LOAD, 0644, load.p, load.len);
-	cpio_file(&c, OS_ONDEMAND, 0644, ondemand.p, ondemand.len);
-	for (size_t i = 0; i < set->n; i++) {
-		scoped_free char *path = guest_path(&set->p[i]);
+		cpio_dir(c, dirs[i].path, dirs[i].perm);
+	cpio_file(c, "init", 0755, p->agent, p->agent_len);
+	cpio_file(c, OS_LOAD, 0644, t->load.p, t->load.len);
+	cpio_file(c, OS_ONDEMAND, 0644, t->ondemand.p, t->ondemand.len);
+	for (size_t i = 0; i < p->modules->n; i++) {
+		scoped_free char *path = guest_path(&p->modules->p[i]);
 
 		if (!path)
 			return err_set(e, -ENOMEM, "initrd: %m");
-		cpio_file(&c, path, 0644, set->p[i].data, set->p[i].len);
+		cpio_file(c, path, 0644, p->modules->p[i].data, p->modules->p[i].len);
 	}
-	r = bundles_put(b, &early, &c, e);
+	return bundles_put(p->bundles, &t->early, c, e);
+}
+
+int os_initrd(const struct os_parts *p, struct str *to, struct err *e)
+{
+	__attribute__((cleanup(texts_fini))) struct texts t = { 0 };
+	scoped_cpio c = { 0 };
+	int r = fill(p, &t, &c, e);
+
+	/* The kernel opens it as the stdio of /init before the agent has mounted anything. */
+	cpio_char_device(&c, "dev/console", 0600, 5, 1);
 	return r < 0 ? r : cpio_write(&c, to, e);
+}
+
+/* Equal trees give equal files: no times, no owners, a UUID from what went in. */
+static int run_mkfs(const char *from, const char *digest, const char *file, struct err *e)
+{
+	scoped_free char *uuid = str_fmt("-U%.8s-%.4s-%.4s-%.4s-%.12s", digest, digest + 8, digest + 12,
+					 digest + 16, digest + 20);
+	const char *argv[] = { "mkfs.erofs", "--quiet",         "-d0", "-T0", "--all-root",
+			       uuid,         "-Enoinline_data", file,  from,  NULL };
+	struct child c = { .argv = argv, .in_fd = -1, .out_fd = -1 };
+
+	return uuid ? child_run(&c, e) : err_set(e, -ENOMEM, "%m");
+}
+
+/* What a pmem device's size must be a multiple of. */
+#define ROOT_ALIGN (2u << 20)
+
+static int pad(const char *file, struct err *e)
+{
+	scoped_fd fd = open(file, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || fchmod(fd, 0644) < 0 ||
+	    ftruncate(fd, (st.st_size + ROOT_ALIGN - 1) / ROOT_ALIGN * ROOT_ALIGN) < 0)
+		return err_set(e, -errno, "%s: %m", file);
+	return 0;
+}
+
+int os_root(const struct os_parts *p, const char *digest, const char *file, struct err *e)
+{
+	__attribute__((cleanup(texts_fini))) struct texts t = { 0 };
+	char dir[] = "/tmp/cor-image.XXXXXX";
+	scoped_cpio c = { 0 };
+	scoped_fd fd = -1;
+	int r = fill(p, &t, &c, e);
+
+	if (r < 0)
+		return r;
+	if (!mkdtemp(dir))
+		return err_set(e, -errno, "%s: %m", dir);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = fd < 0 ? err_set(e, -errno, "%s: %m", dir) : cpio_unpack(&c, fd, e);
+	if (r == 0 && fchmod(fd, 0755) < 0)
+		r = err_set(e, -errno, "%s: %m", dir);
+	if (r == 0)
+		r = run_mkfs(dir, digest, file, e);
+	if (r == 0)
+		r = pad(file, e);
+	may_fail(io_remove_tree_at(AT_FDCWD, dir)); /* only a copy of what is elsewhere */
+	return r;
 }

@@ -27,6 +27,7 @@ struct inputs {
 	struct bundles bundles;
 	char *agent, *vmlinuz; /* owned */
 	size_t agent_len, vmlinuz_len;
+	bool dax;
 };
 
 static void inputs_fini(struct inputs *in)
@@ -106,6 +107,8 @@ static int describe(const struct inputs *in, struct manifest *m, struct err *e)
 		str_addf(&all, "%s\n", m->modules.p[i]);
 	for (size_t i = 0; i < m->bundles.n; i++)
 		str_addf(&all, "bundle %s\n", m->bundles.p[i]);
+	if (in->dax)
+		str_add(&all, "root dax\n");
 	if (r == 0)
 		r = str_check(&all);
 	if (r < 0)
@@ -231,10 +234,50 @@ static int write_vmlinux(const struct outdir *out, const struct inputs *in, stru
 	return 0;
 }
 
+static struct os_parts parts(const struct inputs *in)
+{
+	return (struct os_parts){ .modules = &in->modules,
+				  .agent = in->agent,
+				  .agent_len = in->agent_len,
+				  .bundles = &in->bundles };
+}
+
+static int write_initrd(const struct outdir *out, const struct inputs *in, struct manifest *m, struct err *e)
+{
+	const struct os_parts p = parts(in);
+	scoped_str initrd = { 0 };
+	int r = os_initrd(&p, &initrd, e);
+
+	if (r < 0)
+		return r;
+	m->initrd.size = initrd.len;
+	sha256_hex(initrd.p, initrd.len, m->initrd.sha256);
+	return write_file(out, OS_INITRD, initrd.p, initrd.len, e);
+}
+
+static int write_root(const struct outdir *out, const struct inputs *in, struct manifest *m, struct err *e)
+{
+	const struct os_parts p = parts(in);
+	scoped_free char *file = str_fmt("%s/" OS_INITRD, out->staging);
+	scoped_fd fd = -1;
+	struct stat st;
+	int r;
+
+	r = file ? os_root(&p, m->inputs, file, e) : err_set(e, -ENOMEM, "%m");
+	if (r < 0)
+		return r;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	r = fd < 0 || fstat(fd, &st) < 0 ? -errno : sha256_fd_hex(fd, m->initrd.sha256);
+	if (r < 0)
+		return err_set(e, r, "%s: %m", file);
+	m->initrd.size = (uint64_t)st.st_size;
+	return 0;
+}
+
 static int write_all(const struct outdir *out, const struct inputs *in, const struct manifest *old,
 		     struct ui *ui, struct manifest *m, struct err *e)
 {
-	scoped_str initrd = { 0 }, text = { 0 };
+	scoped_str text = { 0 };
 	int r = 0;
 
 	if (!old || !reuse_vmlinux(out, old, m))
@@ -242,12 +285,7 @@ static int write_all(const struct outdir *out, const struct inputs *in, const st
 	if (r < 0)
 		return r;
 	ui_step(ui, "initrd", "agent (%zu KB) and %zu modules", in->agent_len / 1024, in->modules.n);
-	r = os_initrd(&in->modules, in->agent, in->agent_len, &in->bundles, &initrd, e);
-	if (r < 0)
-		return r;
-	m->initrd.size = initrd.len;
-	sha256_hex(initrd.p, initrd.len, m->initrd.sha256);
-	r = write_file(out, OS_INITRD, initrd.p, initrd.len, e);
+	r = in->dax ? write_root(out, in, m, e) : write_initrd(out, in, m, e);
 	if (r == 0)
 		r = manifest_format(m, &text, e);
 	if (r == 0)
@@ -264,7 +302,13 @@ int os_build(const struct os_opts *o, struct ui *ui, struct manifest *ret, bool 
 	bool have_old;
 	int r;
 
+	in.dax = o->dax;
 	r = read_inputs(o, ui, &in, e);
+	if (r == 0 && in.dax && in.modules.n)
+		r = err_set(e, -ENOTSUP,
+			    "kernel %s needs modules before it can mount a root from a device: only one with "
+			    "everything built in can (cor-image kernel)",
+			    in.kernel.release);
 	if (r == 0)
 		r = describe(&in, &m, e);
 	if (r < 0)

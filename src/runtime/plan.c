@@ -409,7 +409,7 @@ int plan_ctr(const struct plan_in *in, struct arena *a, struct mon_plan *ret, st
 /* What the agent is to find on the VM's devices. */
 static int name_layers(struct arena *a, struct mon_plan *plan, struct err *e)
 {
-	size_t n = plan->vm.layers.n;
+	size_t os = vmcfg_os_layers(&plan->vm), n = plan->vm.layers.n - os;
 	struct pack_strs *to = &plan->ctr.layers;
 
 	to->p = arena_array(a, n + 1, sizeof *to->p);
@@ -417,7 +417,7 @@ static int name_layers(struct arena *a, struct mon_plan *plan, struct err *e)
 		return no_memory(e);
 	to->n = n;
 	for (size_t i = 0; i < n; i++)
-		to->p[i] = plan->vm.layers.p[i].uuid;
+		to->p[i] = plan->vm.layers.p[os + i].uuid;
 	return 0;
 }
 

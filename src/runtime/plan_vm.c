@@ -232,6 +232,7 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 {
 	const struct settings *s = in->settings;
 	scoped_str words = { 0 };
+	const char *os;
 	int r;
 
 	*ret = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU };
@@ -243,16 +244,17 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 		r = choose_hypervisor(in, a, ret, warnings, e);
 	if (r < 0)
 		return r;
-	r = hv_layers_describe(&in->layers, a, ret, e);
+	os = hv_layer_is(s->initrd) ? s->initrd : NULL;
+	r = hv_layers_describe(os, &in->layers, a, ret, e);
 	if (r == 0)
 		r = check_room(ret, e);
 	if (r < 0)
 		return r;
 	ret->merge = str_eq(s->ksm_domain, s->template_domain);
 	ret->kernel = arena_str(a, s->kernel);
-	ret->initrd = arena_str(a, s->initrd);
+	ret->initrd = os ? NULL : arena_str(a, s->initrd);
 	ret->share = arena_fmt(a, "%s/share", in->state_dir);
-	if (!ret->kernel || !ret->initrd || !ret->share)
+	if (!ret->kernel || (!os && !ret->initrd) || !ret->share)
 		return err_set(e, -ENOMEM, "out of memory");
 	r = hv_kernel_cmdline(ret, &words);
 	for (size_t i = 0; i < s->kernel_params.n; i++)

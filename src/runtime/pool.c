@@ -30,11 +30,16 @@ static const struct sock_filter filter[] = {
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 };
 
+static bool has_images(const struct vmcfg *vm)
+{
+	return vm->layers.n > vmcfg_os_layers(vm);
+}
+
 bool pool_suits(const struct settings *s, const struct spec *spec, const struct vmcfg *vm)
 {
 	const struct hv_ops *ops = hv_ops_of(vm);
 
-	return s->pool > 0 && !vm->layers.n && vm->template_dir && ops && ops->control &&
+	return s->pool > 0 && !has_images(vm) && vm->template_dir && ops && ops->control &&
 	       !spec->process.selinux_label && spec->hooks.lists[HOOK_CREATE_CONTAINER].n == 0;
 }
 
@@ -238,5 +243,5 @@ bool pool_wants(const struct settings *s, const struct vmcfg *vm)
 {
 	scoped_free char *path = vm->template_dir ? str_fmt("%s/" POOL_DIR, vm->template_dir) : NULL;
 
-	return path && !vm->layers.n && (s->pool > 0 || access(path, F_OK) == 0);
+	return path && !has_images(vm) && (s->pool > 0 || access(path, F_OK) == 0);
 }

@@ -23,19 +23,26 @@ struct vmcfg {
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
 	bool kvm;                           /* KVM passed its probe; else software emulation */
 	char *kernel;                       /* uncompressed ELF */
-	char *initrd;
-	char *cmdline;   /* whole kernel command line */
-	uint64_t memory; /* bytes, a multiple of 1 MiB */
+	char *initrd;                       /* initramfs; NULL: the mini-OS is the first of the layers */
+	char *cmdline;                      /* whole kernel command line */
+	uint64_t memory;                    /* bytes, a multiple of 1 MiB */
 	uint32_t vcpus;
-	PACK_RECS_OF(struct vm_layer)
-	layers;             /* read-only pmem devices, the bottom layer first; none: the root is
-			       the share's */
+	/* Read-only pmem devices: the mini-OS, which the kernel mounts as its root, if there is no initramfs;
+	 * then the images that are the container's root, the bottom one first. Without any of those its root
+	 * is the share's. */
+	PACK_RECS_OF(struct vm_layer) layers;
 	bool merge;         /* offer its memory to the host's KSM: ksm.domain */
 	char *share;        /* directory shared with the guest (see monitor/share.h) */
 	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)
 			     */
 	bool template_make; /* instead: boot with the memory in template_dir, to be saved there */
 };
+
+/* How many of the layers are not the container's: 1 or 0. */
+static inline size_t vmcfg_os_layers(const struct vmcfg *cfg)
+{
+	return !cfg->initrd && cfg->layers.n;
+}
 
 /* A bind mount's host side. */
 struct plan_bind {

@@ -9,7 +9,7 @@ import builds
 from launcher import Error
 from report import Result, Spread, Table, show
 
-KERNELS = ("stock", "clear", "full")
+KERNELS = ("stock", "clear", "clear dax", "full")
 COUNTING = ["--set", "qemu.accel=tcg", "--set", "qemu.params=-icount shift=0,sleep=off"]
 # Told its frequency (an instruction is a nanosecond), the guest's clock counts instructions too.
 COUNT_WORDS = "tsc_early_khz=1000000"
@@ -40,10 +40,11 @@ class Kernel:
     def __init__(self, bench, name, memory):
         self.bench, self.name = bench, name
         self.cor = bench.present[0]
-        self.dir = bench.dir / f"os-{name}"
+        self.dir = bench.dir / f"os-{name.replace(' ', '-')}"
+        kernel, *form = name.split()
         tool = pathlib.Path(bench.cor).parent / "cor-image"
-        res = subprocess.run([tool, "os", "--kernel", name, "--out", self.dir, "--cache", builds.CACHE, "--quiet", "--json"],
-                             capture_output=True, text=True, check=False)
+        argv = [tool, "os", "--kernel", kernel, *(f"--{f}" for f in form), "--out", self.dir, "--cache", builds.CACHE]
+        res = subprocess.run([*argv, "--quiet", "--json"], capture_output=True, text=True, check=False)
         self.problem = res.stderr.strip() if res.returncode else None
         self.release = None if self.problem else json.loads(res.stdout)["release"]
         self.sets = ["--set", f"vm.kernel={self.dir}/vmlinux", "--set", f"vm.initrd={self.dir}/initrd", "--set",

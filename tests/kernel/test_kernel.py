@@ -6,6 +6,7 @@ import re
 
 import builds
 import bundle
+import imagelib
 from harness import case
 
 COR = ("cor",)
@@ -18,7 +19,7 @@ NAMESPACES UTS_NS IPC_NS PID_NS NET_NS USER_NS TIME_NS
 CGROUPS CGROUP_SCHED FAIR_GROUP_SCHED CFS_BANDWIDTH MEMCG BLK_CGROUP BLK_DEV_THROTTLING CGROUP_PIDS CGROUP_FREEZER
 CPUSETS CGROUP_DEVICE CGROUP_CPUACCT CGROUP_BPF CGROUP_HUGETLB
 SECCOMP SECCOMP_FILTER KEYS POSIX_MQUEUE SYSVIPC OVERLAY_FS TMPFS TMPFS_XATTR TMPFS_POSIX_ACL PROC_FS SYSFS UNIX98_PTYS
-UNIX INET IPV6 PACKET EROFS_FS FS_DAX VIRTIO_PMEM VIRTIO_FS FUSE_DAX 9P_FS EXT4_FS EXT4_FS_POSIX_ACL EXT4_FS_SECURITY
+UNIX INET IPV6 PACKET EROFS_FS FS_DAX VIRTIO_PMEM ND_CLAIM VIRTIO_FS FUSE_DAX 9P_FS EXT4_FS EXT4_FS_POSIX_ACL EXT4_FS_SECURITY
 VIRTIO_PCI VIRTIO_CONSOLE VIRTIO_BLK VIRTIO_NET VIRTIO_BALLOON PAGE_REPORTING HW_RANDOM_VIRTIO VMGENID KVM_GUEST PVH
 """
 
@@ -96,3 +97,18 @@ def test_clear(t):
         lost = [w for w in ("time", "user", "cgroup", "overlay", "erofs", "ext4", "virtiofs", "9p", "mqueue", "tmpfs")
                 if w not in words]
         t.eq(lost, [])
+    imagelib.demo(t)
+    with t.step("one from an image"):
+        r = imagelib.run(t)
+        t.eq((r.code, r.out), (0, "entry one two words\n"), r.err)
+    with t.step("the mini-OS is an image, too: no initramfs, the same bytes each time"):
+        sums = []
+        for name in ("dax", "dax2"):
+            image(t, "os", "--dax", "--out", t.path(name), "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+            sums.append(imagelib.sha((t.path(name) / "initrd").read_bytes()))
+        t.eq(sums[0], sums[1])
+        t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={t.path('dax')}/vmlinux", "--set", f"vm.initrd={t.path('dax')}/initrd"]
+        r = t.rt.container(bundle.config("cat /proc/cmdline")).run(check=0)
+        t.has(r.out, " root=/dev/pmem0 ")
+        r = imagelib.run(t)
+        t.eq((r.code, r.out), (0, "entry one two words\n"), r.err)

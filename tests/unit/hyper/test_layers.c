@@ -31,7 +31,7 @@ static int describe(struct tmpdir *t, const char *name, struct arena *a, struct 
 	struct pack_strs paths = { all, 2 };
 
 	(void)snprintf(path, sizeof path, "%s/%s", t->path, name);
-	return hv_layers_describe(&paths, a, vm, e);
+	return hv_layers_describe(NULL, &paths, a, vm, e);
 }
 
 static void test_described(void **state)
@@ -40,6 +40,7 @@ static void test_described(void **state)
 	scoped_arena a = { 0 };
 	struct vmcfg vm = { 0 };
 	struct err e = { 0 };
+	char initrd[] = "/initrd";
 	int fds[LAYERS_MAX];
 	struct stat st;
 
@@ -53,8 +54,17 @@ static void test_described(void **state)
 		assert_int_equal(fcntl(fds[i], F_GETFL) & O_ACCMODE, O_RDONLY);
 		(void)close(fds[i]);
 	}
-	/* A template's maker sees nothing of it. */
+	/* A template's maker sees nothing of it, but all of a mini-OS. */
 	vm.template_make = true;
+	assert_int_equal(hv_layers_open(&vm, fds, &e), 0);
+	for (size_t i = 0; i < 2; i++) {
+		uint8_t magic = 0;
+
+		assert_int_equal(pread(fds[i], &magic, 1, 1024), 1);
+		assert_int_equal(magic, i == 0 ? 0xe2 : 0);
+		(void)close(fds[i]);
+	}
+	vm.initrd = initrd;
 	assert_int_equal(hv_layers_open(&vm, fds, &e), 0);
 	for (size_t i = 0; i < 2; i++) {
 		uint8_t first[4096], zero[4096] = { 0 };
@@ -98,7 +108,7 @@ static void test_refused(void **state)
 	refused(t, "link", -ELOOP, "image");
 	refused(t, "fifo", -EINVAL, "not a regular file");
 	refused(t, "missing", -ENOENT, "image");
-	assert_int_equal(hv_layers_describe(&many, &a, &vm, &e), -E2BIG);
+	assert_int_equal(hv_layers_describe(NULL, &many, &a, &vm, &e), -E2BIG);
 }
 
 static void test_exchanged(void **state)

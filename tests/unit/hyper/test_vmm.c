@@ -110,6 +110,37 @@ static void test_layers(void **state)
 		str_fini(&shapes[i]);
 }
 
+/* Without an initramfs the first layer is the mini-OS: the very file, also for templates. */
+static void test_os_layer(void **state)
+{
+	static const char *const more[] = { "--kernel", "fd:8",     "--pmem",    "fd:9,ro",
+					    "--pmem",   "fd:10,ro", "--cmdline", "quiet panic=-1" };
+	static char exe[] = "/bin/true", other[] = "/bin/false";
+	struct vm_layer layers[] = { { .path = exe, .size = 2u << 20 }, { .path = exe, .size = 2u << 20 } };
+	struct str shapes[3] = { { 0 } };
+	scoped_str words = { 0 };
+	struct vmcfg c = config();
+	struct err e = { 0 };
+
+	c.initrd = NULL;
+	c.layers.p = layers;
+	c.layers.n = 2;
+	check_args(&c, more, ARRAY_LEN(more));
+	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
+	assert_non_null(strstr(
+		words.p, " root=/dev/pmem0 rootfstype=erofs rootflags=dax=always ro rootwait init=/init"));
+	c.hypervisor_path = c.kernel = exe;
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+		layers[0].path = i == 1 ? other : exe;
+		layers[1].path = i == 2 ? other : exe;
+		assert_int_equal(kvm_ops.shape(&c, &shapes[i], &e), 0);
+	}
+	assert_string_not_equal(shapes[0].p, shapes[1].p);
+	assert_string_equal(shapes[0].p, shapes[2].p);
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+		str_fini(&shapes[i]);
+}
+
 static void refuse(struct vmcfg c)
 {
 	scoped_strv args = { 0 };
@@ -130,6 +161,9 @@ static void test_refused(void **state)
 	refuse(c);
 	c = config();
 	c.fsd_path = NULL;
+	refuse(c);
+	c = config();
+	c.initrd = NULL; /* and no layer either */
 	refuse(c);
 }
 
@@ -275,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boot),
+		cmocka_unit_test(test_os_layer),
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_template),
 		cmocka_unit_test(test_refused),

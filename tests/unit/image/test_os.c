@@ -14,6 +14,7 @@ struct world {
 	char *vmlinuz, *modules, *agent, *out;
 	struct strv bundles;
 	struct ui ui;
+	bool dax;
 };
 
 static void write_agent(const char *dir, const char *interp, const char *more)
@@ -65,7 +66,8 @@ static int build(struct world *w, bool force, bool *changed, struct err *e)
 				   .agent = w->agent,
 				   .out = w->out,
 				   .bundles = &w->bundles,
-				   .force = force };
+				   .force = force,
+				   .dax = w->dax };
 	scoped_manifest m = { 0 };
 
 	return os_build(&o, &w->ui, &m, changed, e);
@@ -132,12 +134,46 @@ static void use_bundle(struct world *w, const char *text)
 {
 	scoped_free char *dir = str_fmt("%s/extra", w->dir);
 	static const char lines[] =
-		"cor-bundle 1\nfile text /etc/extra\nsysctl a.b 1\nmodule virtiofs boot\n";
+		"cor-bundle 1\nfile text /etc/extra\nsysctl a.b 1\nmodule virtiofs boot optional\n";
 
 	fix_write(dir, "bundle", lines, strlen(lines));
 	fix_write(dir, "text", text, strlen(text));
 	strv_fini(&w->bundles);
 	strv_add(&w->bundles, dir);
+}
+
+/* A file system for a pmem device instead of an archive; only for a kernel without modules. */
+static void test_dax(void **state)
+{
+	static const char builtin[] =
+		"kernel/virtio_pci.ko\nkernel/virtio_console.ko\nkernel/9pnet_virtio.ko\n"
+		"kernel/9p.ko\nkernel/overlay.ko\n";
+	struct world *w = *state;
+	scoped_str a = { 0 }, b = { 0 };
+	scoped_manifest m = { 0 };
+	struct err e = { 0 };
+	bool changed;
+
+	w->dax = true;
+	assert_int_equal(build(w, false, &changed, &e), -ENOTSUP);
+	assert_non_null(strstr(e.msg, "cor-image kernel"));
+	fix_write(w->modules, "modules.order", "", 0);
+	fix_write(w->modules, "modules.builtin", builtin, strlen(builtin));
+	use_bundle(w, "words of a bundle");
+	build_ok(w, false, true);
+	fix_read(w->out, OS_INITRD, &a);
+	assert_memory_equal(a.p + 1024, "\xe2\xe1\xf5\xe0", 4);
+	assert_int_equal(a.len % (2u << 20), 0);
+	assert_non_null(memmem(a.p, a.len, "words of a bundle", 17));
+	assert_int_equal(os_verify(w->out, &m, NULL), 0);
+	build_ok(w, false, false);
+	fix_rmdir(w->out);
+	build_ok(w, false, true);
+	fix_read(w->out, OS_INITRD, &b);
+	assert_int_equal(a.len, b.len);
+	assert_memory_equal(a.p, b.p, a.len);
+	w->dax = false;
+	build_ok(w, false, true);
 }
 
 static void test_bundles(void **state)
@@ -305,6 +341,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_build, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reproducible, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bundles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dax, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_only_what_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unpacks_to_more, setup, teardown),
