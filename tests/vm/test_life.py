@@ -225,7 +225,8 @@ def test_guest_panic(t):
 
 @case(timeout=600, vm=True, only=("cor",))
 def test_kill_at_marks(t):
-    """As cli/phases, with a real machine: its parts die while it boots and runs."""
+    """As cli/phases, with a real machine: its parts die while it boots and runs. Of VMs that wait: pool.kill_at_marks."""
+    t.rt.globals = t.rt.globals + ["--set", "pool=0"]
     for mark in ("vm-started", "guest-kernel", "boot-modules", "container", "running"):
         for victim in ("monitor", "vmm"):
             with t.step(f"{victim} at {mark}"):

@@ -179,5 +179,6 @@ def test_ksm(t):
             pid = int((t.rt.root / c.id / "vm").read_text().split()[0])
             t.eq(str(t.path("templates")) in open(f"/proc/{pid}/maps", encoding="utf-8").read(), template == "on", "clone")
             got = mergeable(pid)  # a kernel mapped from its file, in the middle of the memory, is not
-            t.true(480 << 20 <= got <= 512 << 20 if want else got == 0, f"{got} bytes")
+            # QEMU offers its own ROMs, too: 2.3 MiB
+            t.true(480 << 20 <= got <= 516 << 20 if want else got == 0, f"{got} bytes")
             c.finish()
