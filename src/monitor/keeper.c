@@ -279,7 +279,7 @@ static int make_root(int *ret_tree)
 		r = io_read_file_at(AT_FDCWD, "/proc/self/exe", PROGRAM_MAX, &program, &n);
 	if (r < 0)
 		return r;
-	to = openat(tree, REHEARSAL_PROGRAM + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	to = openat(tree, &REHEARSAL_PROGRAM[1], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
 	r = to < 0 ? -errno : io_write_full(to, program, n);
 	if (r == 0)
 		*ret_tree = take_fd(&tree);
