@@ -1,13 +1,16 @@
 """cor-vmm: a stock kernel under it, and its devices."""
 
+import difflib
 import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 
 import builds
+import guestmods
 import kvmhost
 from harness import case
 
@@ -25,7 +28,7 @@ exec </dev/hvc0 >/dev/hvc0 2>&1
 """
 
 
-def initramfs(t, script):
+def initramfs(t, script, modules=(), programs=()):
     """A guest that runs the script on its console and powers off."""
     kernel = kvmhost.kernel()
     path = t.path("initramfs")
@@ -34,7 +37,9 @@ def initramfs(t, script):
         c.file("bin/busybox", open(shutil.which("busybox"), "rb").read(), 0o755)
         c.file("init", (INIT + script + "\nbusybox poweroff -f\n").encode(), 0o755)
         c.link("dev/console", "hvc0")
-        order = kvmhost.load_order(kernel, MODULES)
+        for p in programs:
+            c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
+        order = kvmhost.load_order(kernel, MODULES) + (guestmods.unpack(modules, t.path("guest-mods")) if modules else [])
         for p in order:
             c.file(f"modules/{p.name}", p.read_bytes())
         c.file("modules/order", "".join(p.name + "\n" for p in order).encode())
@@ -47,10 +52,11 @@ def program(t):
     return pathlib.Path(t.opts.runtime).parent.parent / "libexec/cor/cor-vmm"
 
 
-def vmm_job(t, guest, host_script, timeout):
-    """Runs host_script (sh) with ./cor-vmm, ./vmlinuz and ./initramfs in place."""
-    files = [program(t), kvmhost.kernel() / "vmlinuz", initramfs(t, guest)]
-    return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout, check=0)
+def vmm_job(t, guest, host_script, timeout, modules=(), programs=(), files=(), host_modules=()):
+    """Runs host_script (sh) with ./cor-vmm, ./vmlinuz and ./initramfs in place, and `files`. In the guest: modules beside the
+    usual ones, and programs in /bin."""
+    files = [program(t), kvmhost.kernel() / "vmlinuz", initramfs(t, guest, modules, programs), *files]
+    return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout, modules=host_modules, check=0)
 
 
 @case(timeout=180, only=("cor",))
@@ -153,6 +159,41 @@ def test_clone(t):
 
 # Every mapping of the process but the guest's memory: KiB that are its alone.
 PRIVATE = '''/^[0-9a-f]+-/ { ours = 1 } /^Size:/ { ours = $2 < 65536 } /^Private_/ && ours { n += $2 } END { print n }'''
+
+
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of package qemu-system-common
+# What our server is asked, too (kvm/cor.vmm_files), without what this one (7.2) has not: O_TMPFILE ("nameless"), maps of files that
+# are open for appending ("maps"), trusted.* and ACLs by default.
+VIRTIOFSD_CASES = ("open files", "links", "renames", "locks", "sparse", "nodes", "owners", "names", "directories", "programs")
+
+
+@case(timeout=400, needs=(VIRTIOFSD, "mkfs.ext4"), only=("cor",))
+def test_virtiofsd(t):
+    """A directory served by somebody else's vhost-user back end, QEMU's virtiofsd: lib/fsprobe.c sees what it sees on the host."""
+    near = pathlib.Path(t.opts.runtime).parents[3]
+    cases = shlex.join(VIRTIOFSD_CASES)
+    res = vmm_job(t, f"""
+        busybox mkdir /mnt /tmp
+        busybox mount -t virtiofs shared /mnt && /bin/fsprobe /mnt {cases}
+    """, f"""
+        insmod ./crc32c_generic.ko; truncate -s 256M image; mkfs.ext4 -q -m 0 image; mkdir disk; mount -o loop image disk
+        mkdir disk/plain disk/shared
+        ./fsprobe disk/plain {cases} >out/host
+        {VIRTIOFSD} --socket-path=s -o source=$PWD/disk/shared -o sandbox=chroot -o xattr >out/virtiofsd.log 2>&1 &
+        server=$!
+        until [ -S s ]; do kill -0 $server; sleep 0.1; done
+        ./unixfd s 9 ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cmdline '{CMDLINE}' --fs shared=fd:9 \\
+            --console out/console </dev/null
+        wait $server  # ends with the machine
+        umount disk
+    """, timeout=350, modules=("virtiofs",), programs=[builds.helper("fsprobe", near)],
+                  files=[builds.helper("unixfd", near), builds.helper("fsprobe", near),
+                         *guestmods.unpack(["crc32c_generic"], t.path("mods"))], host_modules=("loop", "ext4"))
+    t.eq(res.code, 0)
+    want = (res.files / "host").read_text().splitlines()
+    got = (res.files / "console").read_text().replace("\r", "").splitlines()
+    t.eq(want[-1], "end")
+    t.eq(list(difflib.unified_diff(want, got[:got.index("end") + 1], "the host's", "through virtiofsd", lineterm="", n=1)), [])
 
 
 @case(timeout=120, needs=("strip",), only=("cor",))
