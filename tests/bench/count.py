@@ -95,6 +95,24 @@ def add_tree(cpio, path):
             cpio.file(name, p.read_bytes(), p.stat().st_mode & 0o777)
 
 
+def add_host(bench, c, programs, applets):
+    """Of a host without 9p: cor with its mini-OS, QEMU, and these programs of this machine and of busybox."""
+    build, seen = pathlib.Path(bench.cor).parents[2], set()
+    for name in ("qemu-system-x86_64", *programs):
+        if shutil.which(name):
+            kvmhost.add_program(c, shutil.which(name), seen)
+    kvmhost.add_program(c, bench.cor, seen)
+    c.file("files/usr/bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), 0o755)
+    for applet in ("sh", "cat", "stty", "echo", *applets):
+        c.link(f"files/usr/bin/{applet}", "busybox")
+    for name in FIRMWARE:
+        c.file(f"files/usr/share/{name}", (pathlib.Path("/usr/share") / name).read_bytes())
+    add_tree(c, build / "inst/libexec")
+    add_tree(c, build / "inst/etc")
+    c.file(f"files{build}/os/vmlinux", (build / "os/vmlinux").read_bytes())
+    c.file(f"files{build}/os/initrd", (build / "os/initrd").read_bytes())
+
+
 def files(bench, rows, opts):
     """more(cpio) of kvmhost.count()."""
     build = pathlib.Path(bench.cor).parents[2]
@@ -103,20 +121,7 @@ def files(bench, rows, opts):
     root = bundle.make_rootfs(bench.dir / "count-root")
 
     def more(c):
-        seen = set()
-        for name in ("qemu-system-x86_64", "crun", "runc"):
-            if shutil.which(name):
-                kvmhost.add_program(c, shutil.which(name), seen)
-        kvmhost.add_program(c, bench.cor, seen)
-        c.file("files/usr/bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), 0o755)
-        for applet in ("sh", "awk", "sed", "tail", "cat", "sleep", "stty", "echo"):
-            c.link(f"files/usr/bin/{applet}", "busybox")
-        for name in FIRMWARE:
-            c.file(f"files/usr/share/{name}", (pathlib.Path("/usr/share") / name).read_bytes())
-        add_tree(c, build / "inst/libexec")
-        add_tree(c, build / "inst/etc")
-        c.file(f"files{build}/os/vmlinux", (build / "os/vmlinux").read_bytes())
-        c.file(f"files{build}/os/initrd", (build / "os/initrd").read_bytes())
+        add_host(bench, c, ("crun", "runc"), ("awk", "sed", "tail", "sleep"))
         if opts.kernel:
             c.file("files/count/vmlinux", pathlib.Path(opts.kernel).read_bytes())
         else:

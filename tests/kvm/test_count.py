@@ -10,13 +10,14 @@ from harness import case
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import count  # noqa: E402
+import fs  # noqa: E402
 
 
 class Bench:
     """Of ./bench, what count.py needs, with this lane's build."""
 
     def __init__(self, t):
-        self.dir, self.cor = t.dir, t.opts.runtime
+        self.dir, self.cor, self.token = t.dir, t.opts.runtime, t.fresh("bench")
         self.say = lambda text: None
 
     def helper(self, name):
@@ -59,3 +60,18 @@ def test_failing_row(t):
         t.has(str(e), "bad: exit code 3", "its words")
     else:
         raise harness.Failed("it counted")
+
+
+@case(timeout=300, needs=("mke2fs",), only=("cor",))
+def test_files(t):
+    """./bench fs: a file system of the host's in both tables, and a guest's disk in the counted one."""
+    p = argparse.ArgumentParser()
+    fs.arguments(p)
+    res = fs.run(Bench(t), p.parse_args(["--way", "the host itself", "--way", "blk: cor-vmm", "--files", "25", "--mib", "1", "--blocks", "5"]))
+    t.report(res.text())
+    counted, here = res.tables
+    t.eq([r[0] for r in counted.rows], ["the host itself", "blk: cor-vmm"])
+    t.true(all(float(c) > 0 for r in counted.rows for c in r[1:]), "a figure in every cell")
+    for column, least in ((4, 2), (7, 2)):  # a file opened and read; a MiB read: a disk's costs more than memory's
+        t.true(float(counted.rows[1][column]) > least * float(counted.rows[0][column]), counted.columns[column])
+    t.eq(len(here.rows[0]), len(here.columns))
