@@ -61,7 +61,7 @@ def vmm_job(t, guest, host_script, timeout, modules=(), programs=(), files=(), h
 
 @case(timeout=180, only=("cor",))
 def test_boot(t):
-    """Debian's kernel, two vCPUs: console, disk, the agent's port; power off ends it well."""
+    """Debian's kernel, four vCPUs: console, disk, the agent's port; power off ends it well."""
     res = vmm_job(t, """
         echo "cpus=$(busybox nproc) disk=$(busybox head -c 5 /dev/vda)"
         echo written | busybox dd of=/dev/vda bs=512 seek=4 conv=sync,fsync 2>/dev/null
@@ -76,11 +76,11 @@ def test_boot(t):
     """, f"""
         echo 12345 >disk; truncate -s 64K disk
         mkfifo port
-        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 2 --cmdline '{CMDLINE}' --disk disk --rng \\
+        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 4 --cmdline '{CMDLINE}' --disk disk --rng \\
             --balloon --port cor.agent=fd:5 --console out/console </dev/null 5<>port
         tail -c +2049 disk | head -n 1
     """, timeout=150)
-    t.has((res.files / "console").read_text(), "cpus=2 disk=12345", "through the port")
+    t.has((res.files / "console").read_text(), "cpus=4 disk=12345", "through the port")
     t.eq(res.out, "written\n")
 
 
@@ -203,7 +203,7 @@ def test_small(t):
     subprocess.run(["strip", "-o", small, program(t)], check=True)
     res = vmm_job(t, "echo up; busybox sleep 1000", f"""
         truncate -s 1M disk
-        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 2 --cmdline '{CMDLINE}' --disk disk --rng --balloon \\
+        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cpus 4 --cmdline '{CMDLINE}' --disk disk --rng --balloon \\
             --control control --console out/console </dev/null &
         until grep -q up out/console 2>/dev/null; do kill -0 $!; sleep 0.1; done
         awk '{PRIVATE}' /proc/$!/smaps
