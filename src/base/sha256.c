@@ -45,6 +45,9 @@ static void store_be32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)v;
 }
 
+/* Working word n in round i, of the eight: they turn, nothing is moved. */
+#define V(n) v[((n)-i) & 7]
+
 static void do_block(uint32_t h[8], const uint8_t *p)
 {
 	uint32_t w[64], v[8];
@@ -58,16 +61,16 @@ static void do_block(uint32_t h[8], const uint8_t *p)
 		w[i] = w[i - 16] + s0 + w[i - 7] + s1;
 	}
 	memcpy(v, h, sizeof(v));
-	for (int i = 0; i < 64; i++) {
-		uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		uint32_t ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		uint32_t t1 = v[7] + s1 + ch + round_k[i] + w[i];
-		uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		uint32_t maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < 64; i++) {
+		uint32_t s1 = rotr(V(4), 6) ^ rotr(V(4), 11) ^ rotr(V(4), 25);
+		uint32_t ch = (V(4) & V(5)) ^ (~V(4) & V(6));
+		uint32_t t1 = V(7) + s1 + ch + round_k[i] + w[i];
+		uint32_t s0 = rotr(V(0), 2) ^ rotr(V(0), 13) ^ rotr(V(0), 22);
+		uint32_t maj = (V(0) & V(1)) ^ (V(0) & V(2)) ^ (V(1) & V(2));
 
-		memmove(v + 1, v, 7 * sizeof(v[0]));
-		v[4] += t1;
-		v[0] = t1 + s0 + maj;
+		V(3) += t1;
+		V(7) = t1 + s0 + maj;
 	}
 	for (int i = 0; i < 8; i++)
 		h[i] += v[i];
