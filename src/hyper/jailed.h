@@ -1,7 +1,8 @@
 /* jailed.h - starts a process of a VM in a jail, by cor-jail.
  *
  * Called by drivers, on the monitor's thread. cor-jail ends when the jailed process runs; that one is then a
- * child of the caller, like any that hv_child_start() starts: in its cgroup, and killed with it. */
+ * child of the caller, like any that hv_child_start() starts: in its cgroup, in its network namespace (which
+ * is to be an empty one: making one costs as much as all the rest of a jail), and killed with it. */
 #ifndef HYPER_JAILED_H
 #define HYPER_JAILED_H
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -253,15 +254,30 @@ static int begin_vmm(const struct vmcfg *cfg, const struct ends *x, struct hv_ja
 	return hv_jailed_begin(&j, ret, e);
 }
 
+/* Both in one empty network namespace, which the caller leaves again. */
+static int begin_both(const struct vmcfg *cfg, const struct ends *x, struct hv_jailing *fsd,
+		      struct hv_jailing *vmm, struct err *e)
+{
+	scoped_fd own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own < 0 || unshare(CLONE_NEWNET) < 0)
+		return err_set(e, -errno, "an empty network namespace: %m");
+	r = begin_fsd(cfg, x, fsd, e);
+	if (r == 0)
+		r = begin_vmm(cfg, x, vmm, e);
+	if (setns(own, CLONE_NEWNET) < 0)
+		return err_set(e, -errno, "back to the network namespace: %m");
+	return r;
+}
+
 /* Both at the same time: each takes two execs. */
 static int run(struct hv *hv, const struct vmcfg *cfg, const struct ends *x, struct err *e)
 {
 	struct hv_jailing fsd = HV_JAILING_NONE, vmm = HV_JAILING_NONE;
 	scoped_str words = { 0 };
-	int r = begin_fsd(cfg, x, &fsd, e);
+	int r = begin_both(cfg, x, &fsd, &vmm, e);
 
-	if (r == 0)
-		r = begin_vmm(cfg, x, &vmm, e);
 	if (r == 0)
 		r = hv_jailed_finish(&fsd, &hv->helper, &hv->helper_fd, e);
 	if (r == 0)

@@ -1,6 +1,6 @@
 /* cli.c - cor-jail's command line: for our own programs, and to try a policy by hand.
  *
- *     cor-jail [--uid N] [--gid N] [--keep-fds N] [--detach] POLICY PROGRAM [ARG...]
+ *     cor-jail [--uid N] [--gid N] [--keep-fds N] [--keep-net] [--detach] POLICY PROGRAM [ARG...]
  *
  * Without --detach it waits and exits as the program did. With it, the program becomes a child of
  * cor-jail's parent, its pid is written to stdout (which it then doesn't get), and cor-jail exits. */
@@ -27,6 +27,7 @@ static void usage(FILE *to)
 		    "\n"
 		    "  --uid N, --gid N  host ids of the program if the caller is root (default 65534)\n"
 		    "  --keep-fds N      it gets descriptors 0 to N-1 (default 3) and no others\n"
+		    "  --keep-net        it stays in our network namespace, which must be an empty one\n"
 		    "  --detach          write its pid to descriptor N and leave it to our parent\n"
 		    "  --help\n"
 		    "\n"
@@ -51,12 +52,16 @@ static int wait_for(pid_t pid)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-enum opt { OPT_UID = 256, OPT_GID, OPT_FDS, OPT_DETACH, OPT_HELP };
+enum opt { OPT_UID = 256, OPT_GID, OPT_FDS, OPT_NET, OPT_DETACH, OPT_HELP };
 
 static const struct option options[] = {
-	{ "uid", required_argument, NULL, OPT_UID },      { "gid", required_argument, NULL, OPT_GID },
-	{ "keep-fds", required_argument, NULL, OPT_FDS }, { "detach", no_argument, NULL, OPT_DETACH },
-	{ "help", no_argument, NULL, OPT_HELP },          { 0 },
+	{ "uid", required_argument, NULL, OPT_UID },
+	{ "gid", required_argument, NULL, OPT_GID },
+	{ "keep-fds", required_argument, NULL, OPT_FDS },
+	{ "keep-net", no_argument, NULL, OPT_NET },
+	{ "detach", no_argument, NULL, OPT_DETACH },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ 0 },
 };
 
 /* 0, 1 = help was asked for, or -EINVAL. */
@@ -71,6 +76,8 @@ static int parse(int argc, char **argv, struct jail *j, struct err *e)
 			return 1;
 		if (c == OPT_DETACH)
 			j->sibling = true;
+		else if (c == OPT_NET)
+			j->keep_net = true;
 		else if (c == '?')
 			return err_set(e, -EINVAL, "unknown option or missing value (see --help)");
 		else

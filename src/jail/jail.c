@@ -291,7 +291,8 @@ static int map_ids(pid_t pid, const struct inside *in, struct err *e)
 static pid_t make_process(const struct jail *j)
 {
 	/* Of a sibling the exit signal is the launcher's own; naming one is an error. */
-	const struct clone_args args = { .flags = NAMESPACES | (j->sibling ? CLONE_PARENT : 0) |
+	const struct clone_args args = { .flags = (j->keep_net ? NAMESPACES & ~CLONE_NEWNET : NAMESPACES) |
+						  (j->sibling ? CLONE_PARENT : 0) |
 						  (j->policy->caps ? 0 : CLONE_NEWUSER),
 					 .exit_signal = j->sibling ? 0 : SIGCHLD };
 

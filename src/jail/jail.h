@@ -29,6 +29,7 @@ struct jail {
 				what the policy adds (fd_dir) */
 	uid_t uid;           /* host ids that the program runs as when the caller is root; */
 	gid_t gid;           /* else it keeps the caller's */
+	bool keep_net;       /* it stays in the caller's network namespace, which is empty: made for it */
 	bool sibling;        /* make it a child of our parent, who reaps it; else it is our own child */
 };
 

@@ -86,6 +86,11 @@ def test_outside_view(t):
         limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
         t.true(re.search(r"^Max core file size\s+0\s+0", limits, re.M), limits)
         t.true(re.search(r"^Max open files\s+(\d+)\s+\1", limits, re.M), limits)
+    with t.step("--keep-net: all but the network's"):
+        other, inside = staying(t, "--keep-net")
+        t.eq([ns for ns in NAMESPACES if os.readlink(f"/proc/{inside}/ns/{ns}") == os.readlink(f"/proc/self/ns/{ns}")], ["net"])
+        other.stdin.close()
+        t.eq(other.wait(10), 7)
     with t.step("its exit code is passed on"):
         child.stdin.close()
         t.eq(child.wait(10), 7)

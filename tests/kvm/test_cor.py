@@ -128,7 +128,8 @@ def ours(t, script, timeout=100):
 
 @case(timeout=150, only=("cor",), quick=True)
 def test_vmm_processes(t):
-    """cor-vmm and cor-fsd: jailed, children of the monitor, in the container's cgroup; gone with the container."""
+    """cor-vmm and cor-fsd: jailed, children of the monitor, in the container's cgroup, in one network namespace that is
+    neither the container's nor the host's; gone with the container."""
     res = ours(t, r"""
         run c
         for p in $(pgrep -x cor-vmm) $(pgrep -x cor-fsd); do
@@ -136,11 +137,12 @@ def test_vmm_processes(t):
             [ "$(ps -o ppid= -p $p)" -eq "$(pid c)" ] && echo child
             cat /proc/$p/cgroup
         done
+        for p in $(pgrep -x cor-vmm) $(pgrep -x cor-fsd) $(pid c) self; do readlink /proc/$p/ns/net; done | uniq | sort -u | wc -l
         "$cor" exec c /bin/busybox echo executed
         "$cor" kill c KILL; stopped c; "$cor" delete c; pgrep cor- || echo none
     """)
     t.eq(res.out.splitlines(), ["cor-vmm 65534 0000000000000000 1 2 ", "child", "0::/cor/c",
-                                "cor-fsd 0 000000008800001b 1 2 ", "child", "0::/cor/c", "executed", "none"])
+                                "cor-fsd 0 000000008800001b 1 2 ", "child", "0::/cor/c", "3", "executed", "none"])
 
 
 @case(timeout=200, only=("cor",))

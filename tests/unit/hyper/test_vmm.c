@@ -245,12 +245,13 @@ static void test_jailed(void **state)
 	struct err e = { 0 };
 
 	/* $PPID is the test: a process of ours that is there */
-	assert_int_equal(start(l,
-			       "#!/bin/sh\n"
-			       "[ \"$*\" = \"--keep-fds 3 --detach vmm /l/prog word\" ] || exit 1\n"
-			       "echo $PPID >&3\n",
-			       &e),
-			 0);
+	assert_int_equal(
+		start(l,
+		      "#!/bin/sh\n"
+		      "[ \"$*\" = \"--keep-fds 3 --keep-net --detach vmm /l/prog word\" ] || exit 1\n"
+		      "echo $PPID >&3\n",
+		      &e),
+		0);
 	assert_int_equal(l->pid, getpid());
 	assert_true(l->pidfd >= 0);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* the launcher is reaped */
