@@ -163,7 +163,7 @@ def test_vmm_ends(t):
 
 EXT4 = """
 insmod ./crc32c_generic.ko  # which ext4 wants, but does not say so
-truncate -s 256M image; mkfs.ext4 -q -m 0 image; mkdir disk; mount -o loop image disk
+truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
 """
 
 

@@ -176,7 +176,7 @@ def test_virtiofsd(t):
         busybox mkdir /mnt /tmp
         busybox mount -t virtiofs shared /mnt && /bin/fsprobe /mnt {cases}
     """, f"""
-        insmod ./crc32c_generic.ko; truncate -s 256M image; mkfs.ext4 -q -m 0 image; mkdir disk; mount -o loop image disk
+        insmod ./crc32c_generic.ko; truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
         mkdir disk/plain disk/shared
         ./fsprobe disk/plain {cases} >out/host
         {VIRTIOFSD} --socket-path=s -o source=$PWD/disk/shared -o sandbox=chroot -o xattr >out/virtiofsd.log 2>&1 &

@@ -407,6 +407,7 @@ static void maps(void)
 
 static void sparse(void)
 {
+	static const char block[4096] = "data";
 	int fd = make("f", ""), to;
 	struct stat st;
 
@@ -422,8 +423,9 @@ static void sparse(void)
 	(void)fstat(fd, &st);
 	(void)said("size", (long)st.st_size);
 	(void)said("blocks", st.st_blocks >= 1024);
-	for (off_t at = 0; at < KIB(256); at += 4096)
-		(void)pwrite(fd, "data", 4, at);
+	/* whole blocks: what is only allocated may be a hole or not, until it is written back */
+	for (off_t at = 0; at < KIB(256); at += (off_t)sizeof block)
+		(void)pwrite(fd, block, sizeof block, at);
 	(void)said("punch", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, KIB(64), KIB(64)));
 	(void)said("fsync", fsync(fd));
 	(void)said("hole", lseek(fd, 0, SEEK_HOLE));
