@@ -16,7 +16,6 @@ import tempfile
 
 import bundle
 import count
-import guestmods
 import host
 import kvmhost
 from launcher import Error
@@ -27,7 +26,7 @@ TIMEOUT_S = 3600
 FILES, MIB, BLOCKS = 50, 4, 50
 DISK_MIB = 96
 MEMORY = "512M"
-MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_pmem", "nd_pmem", "crc32c_generic", "ext4", "virtiofs")
+MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_pmem", "nd_pmem", *kvmhost.EXT4, "virtiofs")
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 # Words with "=" and no "." are the environment of /init.
 INIT = """#!/busybox sh
@@ -117,7 +116,7 @@ def initrd(bench, opts):
     path = bench.dir / "fs-initrd"
     if path.exists():
         return path
-    order = guestmods.unpack(MODULES, bench.dir / "fs-modules")
+    order = kvmhost.load_order(kvmhost.kernel(), MODULES)
     with open(path, "wb") as f:
         c = kvmhost.Cpio(f)
         c.file("busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)

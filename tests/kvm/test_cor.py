@@ -12,7 +12,6 @@ import shlex
 
 import builds
 import bundle
-import guestmods
 import harness
 import kvmhost
 from harness import case
@@ -162,7 +161,6 @@ def test_vmm_ends(t):
 
 
 EXT4 = """
-insmod ./crc32c_generic.ko  # which ext4 wants, but does not say so
 truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
 """
 
@@ -187,7 +185,7 @@ def test_vmm_files(t):
         (./fsprobe disk/plain; ./fsprobe disk/bind {shlex.join(BIND_CASES)}) >out/host
         "$cor" --set hypervisor=kvm --log out/cor.log run --bundle disk/b c >out/guest </dev/null
         umount disk
-    """], files=[path, probe, *guestmods.unpack(["crc32c_generic"], t.path("mods"))], modules=("loop", "ext4"), timeout=350,
+    """], files=[path, probe], modules=("loop", *kvmhost.EXT4), timeout=350,
                       env={"cor": t.opts.runtime}, check=0)
     want, got = ((res.files / n).read_text().splitlines() for n in ("host", "guest"))
     t.eq((want.count("end"), want[-1]), (2, "end"))

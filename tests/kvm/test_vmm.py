@@ -10,7 +10,6 @@ import shutil
 import subprocess
 
 import builds
-import guestmods
 import kvmhost
 from harness import case
 
@@ -39,7 +38,7 @@ def initramfs(t, script, modules=(), programs=()):
         c.link("dev/console", "hvc0")
         for p in programs:
             c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
-        order = kvmhost.load_order(kernel, MODULES) + (guestmods.unpack(modules, t.path("guest-mods")) if modules else [])
+        order = kvmhost.load_order(kernel, MODULES + modules)
         for p in order:
             c.file(f"modules/{p.name}", p.read_bytes())
         c.file("modules/order", "".join(p.name + "\n" for p in order).encode())
@@ -176,7 +175,7 @@ def test_virtiofsd(t):
         busybox mkdir /mnt /tmp
         busybox mount -t virtiofs shared /mnt && /bin/fsprobe /mnt {cases}
     """, f"""
-        insmod ./crc32c_generic.ko; truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
+        truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
         mkdir disk/plain disk/shared
         ./fsprobe disk/plain {cases} >out/host
         {VIRTIOFSD} --socket-path=s -o source=$PWD/disk/shared -o sandbox=chroot -o xattr >out/virtiofsd.log 2>&1 &
@@ -187,8 +186,7 @@ def test_virtiofsd(t):
         wait $server  # ends with the machine
         umount disk
     """, timeout=350, modules=("virtiofs",), programs=[builds.helper("fsprobe", near)],
-                  files=[builds.helper("unixfd", near), builds.helper("fsprobe", near),
-                         *guestmods.unpack(["crc32c_generic"], t.path("mods"))], host_modules=("loop", "ext4"))
+                  files=[builds.helper("unixfd", near), builds.helper("fsprobe", near)], host_modules=("loop", *kvmhost.EXT4))
     t.eq(res.code, 0)
     want = (res.files / "host").read_text().splitlines()
     got = (res.files / "console").read_text().replace("\r", "").splitlines()

@@ -40,9 +40,11 @@ PACKAGE = "linux-image-amd64"
 # What an emulated host loads, and what a job may ask for (modules=).
 COUNTING = ("kvm-amd",)
 LOADED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "kvm-amd")  # KVM last: kvmhost-init waits before it
-ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
+ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "crc32c_generic", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
              # for guests
-             "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon", "virtio_net", "virtio_pmem", "nd_pmem")
+             "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon", "virtio_net", "virtio_pmem", "nd_pmem",
+             "virtiofs")
+EXT4 = ("crc32c_generic", "ext4")  # which needs the first, and does not say so
 CMDLINE = ("console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable noreplace-smp "
            "mitigations=off audit=0")
 BOOT_S = 60  # it takes four
