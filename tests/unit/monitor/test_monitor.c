@@ -257,9 +257,9 @@ static void test_agent_nonsense(void **state)
 	send_data(r, PROC_INIT, STREAM_STDOUT, "still here");
 	expect_text(r->out, "still here");
 	assert_string_equal(rig_file(r, "phase"), "running\n");
-	end_output(r, PROC_INIT);
 	agent_exited(r, PROC_INIT, 3);
 	agent_exited(r, PROC_INIT, 4); /* the first one counts */
+	end_output(r, PROC_INIT);      /* last: the monitor closes the channel after it */
 	assert_int_equal(rig_wait(r), 3);
 }
 
