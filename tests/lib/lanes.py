@@ -110,6 +110,8 @@ def one_meson_test(entry, totals, prefix):
     bad = entry["result"] not in ("OK", "SKIP", "EXPECTEDFAIL")
     if not counted or (bad and totals.failed == before):
         totals.count("fail" if bad else "skip" if entry["result"] == "SKIP" else "ok", name, entry["duration"])
+        if bad: # no check of it failed, so it ended in the middle of one
+            runner.comment(f"exit code {entry['returncode']} (negative: that signal), {counted} checks before it")
     else:
         runner.say(f"# {name}: {counted} checks ({entry['duration']:.2f} s)")
     if bad:
