@@ -156,30 +156,42 @@ void agent_flush_share(struct agent *a)
 	agent_mark(a, "share-flushed");
 }
 
-/* Over the share's empty root: everything else finds it there as it finds any other. */
+/* Over the share's empty root, or one in its place: everything else finds it there as it finds any other. */
 static int mount_layers(struct agent *a, const struct msg_ctr *m, struct err *e)
 {
-	scoped_free char *on = m->layers.n ? str_fmt("%s/rootfs", a->conf.share) : NULL;
-	int r;
+	scoped_free char *on = str_fmt("%s/rootfs", a->conf.share);
+	int r = on ? 0 : -ENOMEM;
 
-	if (m->layers.n == 0)
-		return 0;
-	r = on ? layers_mount(m, on, e) : err_set(e, -ENOMEM, "out of memory");
-	if (r == 0)
+	if (r == 0 && !a->share_mounted)
+		r = io_mkdirs(on, 0755);
+	r = r < 0 ? err_set(e, r, "the root's place: %m") : layers_mount(m, on, e);
+	if (r == 0) {
+		a->layers_mounted = true;
 		agent_mark(a, "images-mounted");
+	}
 	return r;
+}
+
+/* A container whose root is made of images has nothing in the share but its bind mounts. */
+static bool needs_share(const struct msg_ctr *m)
+{
+	for (size_t i = 0; i < m->mounts.n; i++)
+		if (m->mounts.p[i].kind == MOUNT_SHARE)
+			return true;
+	return m->layers.n == 0;
 }
 
 /* Handlers: 1 = answered or to be answered later, 0 = success, -errno with e set. */
 static int on_create(struct agent *a, uint32_t id, const void *v, struct err *e)
 {
+	const struct msg_ctr *m = v;
 	int r;
 
-	r = mount_share(a, e);
+	r = needs_share(m) ? mount_share(a, e) : 0;
+	if (r == 0 && m->layers.n > 0)
+		r = mount_layers(a, m, e);
 	if (r == 0)
-		r = mount_layers(a, v, e);
-	if (r == 0)
-		r = ctr_create(a, id, v, e);
+		r = ctr_create(a, id, m, e);
 	return r < 0 ? r : 1;
 }
 

@@ -89,7 +89,7 @@ struct agent {
 	struct source signals;
 	int signal_fd;
 	int own_pidns; /* to come back from the container's */
-	bool share_mounted, greeted, marks, rehearsal, stop;
+	bool share_mounted, layers_mounted, greeted, marks, rehearsal, stop;
 	uint32_t ctr_count;
 	const uint8_t *request; /* the one that is being handled, as it came; NULL between requests */
 	size_t request_len;

@@ -363,7 +363,7 @@ static int send_off(const struct proc *p, const struct proc_spawn *s)
 
 	if (!s->parked)
 		return write(p->ctl_fd, "G", 1) < 0 ? -errno : 0;
-	if (!a->share_mounted)
+	if (!a->share_mounted && !a->layers_mounted)
 		return io_send_fds(p->ctl_fd, a->request, a->request_len, NULL, 0);
 	share = open(a->conf.share, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = share < 0 ? -errno : mnt_clone(share, true, &tree);

@@ -43,6 +43,7 @@ static const struct {
 	{ "agent-ready", "agent", "answer to the monitor" },
 	{ "container", "hand-over", "container's description to the agent" },
 	{ "share-mounted", "container", "share mounted" },
+	{ "images-mounted", "container", "root stacked of an image's layers" },
 	{ "container-set-up", "container", "mounts, namespaces, limits in the guest" },
 	{ "created", "created", "answer to the monitor" },
 	{ "program-running", "run", "exec of the workload" },

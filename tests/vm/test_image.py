@@ -111,6 +111,12 @@ def test_layers(t):
         t.eq({p: (p.stat().st_mtime_ns, imagelib.sha(p.read_bytes())) for p in store.iterdir()}, before)
     with t.step("what one wrote the next does not see"):
         t.eq(run(t, *SH, "cat /replaced", check=0).out, "above")
+    with t.step("the share is there for bind mounts, and only for them"):
+        for mark, argv in ((False, ()), (True, ("--volume", f"{t.dir}:/host"))):
+            timing = t.path(f"share{mark}.json")
+            r = run(t, "--timing-json", timing, *argv, *SH, "ls /host || true", check=0)
+            marks = {p["mark"] for p in json.loads(timing.read_text())}
+            t.eq(("images-mounted" in marks, "share-mounted" in marks, "store" in r.out.split()), (True, mark, mark), marks)
 
 
 @case(timeout=240, vm=True, only=COR)
