@@ -29,7 +29,7 @@ static int make_pty(struct monitor *m, struct err *e)
 		if (r < 0)
 			return err_set(e, r, "process.consoleSize: cannot set it: %m");
 	}
-	r = pty_send_master(m->plan.console_socket, master, name, e);
+	r = pty_send_fd("--console-socket", m->plan.console_socket, master, name, e);
 	if (r < 0)
 		return r;
 	m->tty_fd = take_fd(&slave);

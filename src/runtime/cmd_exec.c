@@ -233,7 +233,7 @@ static int open_terminal(struct session *s, struct err *e)
 		if (r == 0 && s->process.rows && s->process.cols)
 			r = pty_set_size(slave, s->process.rows, s->process.cols);
 		r = r < 0 ? err_set(e, r, "cannot make a pseudo terminal: %m")
-			  : pty_send_master(socket, master, name, e);
+			  : pty_send_fd("--console-socket", socket, master, name, e);
 	}
 	s->fds[0] = slave;
 	s->n_fds = slave >= 0 ? 1 : 0;

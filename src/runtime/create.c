@@ -429,10 +429,11 @@ static int write_state(struct creation *c, struct err *e)
 
 	if (!json)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = pidfile_write(o->pid_file, c->monitor.pid, e);
+	r = ctr_write(&c->ctr, "state.json", json, strlen(json), e);
 	if (r == 0)
 		r = pidfile_send_pidfd(o->pidfd_socket, c->monitor.pid, e);
-	return r == 0 ? ctr_write(&c->ctr, "state.json", json, strlen(json), e) : r;
+	/* Last: a create that fails leaves none. */
+	return r == 0 ? pidfile_write(o->pid_file, c->monitor.pid, e) : r;
 }
 
 static int (*const steps[])(struct creation *c, struct err *e) = {

@@ -34,5 +34,5 @@ int pidfile_send_pidfd(const char *path, pid_t pid, struct err *e)
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return err_set(e, -errno, "pidfd_open: %m");
-	return pty_send_master(path, fd, "pidfd", e);
+	return pty_send_fd("--pidfd-socket", path, fd, "pidfd", e);
 }

@@ -137,15 +137,15 @@ static int console_connect(const char *path, int *ret)
 	return 0;
 }
 
-int pty_send_master(const char *socket_path, int master, const char *name, struct err *e)
+int pty_send_fd(const char *option, const char *socket_path, int fd, const char *name, struct err *e)
 {
 	scoped_fd sock = -1;
 	int r = console_connect(socket_path, &sock);
 
 	if (r < 0)
-		return err_set(e, r, "console socket %s: connect: %m", socket_path);
-	r = io_send_fds(sock, name, strlen(name), &master, 1);
+		return err_set(e, r, "%s %s: connect: %m", option, socket_path);
+	r = io_send_fds(sock, name, strlen(name), &fd, 1);
 	if (r < 0)
-		return err_set(e, r, "console socket %s: sending the terminal: %m", socket_path);
+		return err_set(e, r, "%s %s: sending the %s: %m", option, socket_path, name);
 	return 0;
 }

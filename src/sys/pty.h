@@ -28,8 +28,10 @@ int must_check pty_get_size(int fd, uint32_t *ret_rows, uint32_t *ret_cols);
 /* Makes the terminal the controlling one of the caller, which must be a session leader (setsid()). */
 int must_check pty_make_controlling(int fd);
 
-/* Sends the master over the console socket (SOCK_STREAM, a path of any length): one sendmsg with
- * the name as text and exactly one fd. The caller keeps its own copy of the fd. */
-int must_check pty_send_master(const char *socket_path, int master, const char *name, struct err *e);
+/* Sends a terminal's master over the caller's socket (SOCK_STREAM, a path of any length), or a pidfd: one
+ * sendmsg with the name as text and exactly one fd. The caller keeps its own copy of the fd. Errors name the
+ * option that gave the path. */
+int must_check pty_send_fd(const char *option, const char *socket_path, int fd, const char *name,
+			   struct err *e);
 
 #endif

@@ -278,6 +278,12 @@ def test_pid_file(t):
             os.kill(pid, signal.SIGKILL)
             t.eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL)
     c.finish()
+    if t.opts.kind == "cor":
+        with t.step("a create that fails leaves none"):
+            c = t.rt.container(bundle.config("true"))
+            r = c.create("--pidfd-socket", t.path("nobody-listens"), check=1)
+            t.has(r.err, "--pidfd-socket")
+            t.true(not c.pid_file.exists(), "there is a pid file")
 
 
 @case(quick=True)

@@ -124,7 +124,7 @@ static void test_send_master(void **state)
 
 	assert_true(strlen(path) > 107);
 	assert_int_equal(pty_open(&m, &s, name), 0);
-	assert_int_equal(pty_send_master(path, m, name, &e), 0);
+	assert_int_equal(pty_send_fd("--console-socket", path, m, name, &e), 0);
 	conn = accept4(sock, NULL, NULL, SOCK_CLOEXEC);
 	assert_int_equal(io_recv_fds(conn, text, sizeof text, got, IO_FDS_MAX, &n_fds), (int)strlen(name));
 	assert_memory_equal(text, name, strlen(name));
@@ -139,9 +139,9 @@ static void test_send_master(void **state)
 	(void)close(conn);
 	(void)close(sock);
 	/* nobody listens; nothing there */
-	assert_int_equal(pty_send_master(path, m, name, &e), -ECONNREFUSED);
+	assert_int_equal(pty_send_fd("--console-socket", path, m, name, &e), -ECONNREFUSED);
 	assert_non_null(strstr(e.msg, path));
-	assert_int_equal(pty_send_master("/nonexistent/sock", m, name, &e), -ENOENT);
+	assert_int_equal(pty_send_fd("--console-socket", "/nonexistent/sock", m, name, &e), -ENOENT);
 	(void)close(m);
 	(void)close(s);
 	assert_int_equal(io_remove_tree_at(AT_FDCWD, dir), 0);
