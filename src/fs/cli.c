@@ -1,15 +1,18 @@
 /* cli.c - cor-fsd's command line and its loop.
  *
  *     cor-fsd --socket FD --fds FD [--timeout-ms N]
+ *     cor-fsd --vhost-user FD --fds FD [--timeout-ms N]
  *
- * The socket is SOCK_SEQPACKET: one request a packet, one reply a packet, in the order of the requests;
- * requests that have no reply get none. The VMM copies between guest memory and the socket: this process
- * never sees guest memory, which in a clone is private to the VMM anyway (that is why this is not
- * vhost-user). Never: opens anything that it was not handed, apart from what is below the directory. */
+ * The first is for cor-vmm. Its socket is SOCK_SEQPACKET: one request a packet, one reply a packet, in the
+ * order of the requests; requests that have no reply get none. The VMM copies between guest memory and the
+ * socket: this process never sees guest memory, which in a clone is private to the VMM anyway.
+ * The second is for any VMM that shares its guest's memory (vhost.h); the socket may also listen: for one
+ * VMM. Never: opens anything that it was not handed, apart from what is below the directory. */
 #include "fs/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -18,6 +21,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "fs/fs.h"
+#include "fs/vhost.h"
 #include "sys/share.h"
 
 #define MAX_INODES  (4u << 20) /* about 600 MB of ours; a guest with 2 GiB forgets before that */
@@ -27,7 +31,7 @@
 #define TIMEOUT_MAX 3600000u
 
 struct options {
-	uint64_t socket, fds, timeout_ms;
+	uint64_t socket, vhost_user, fds, timeout_ms;
 };
 
 static const struct option_row {
@@ -36,6 +40,7 @@ static const struct option_row {
 	uint64_t max;
 } rows[] = {
 	{ "--socket", offsetof(struct options, socket), 65535 },
+	{ "--vhost-user", offsetof(struct options, vhost_user), 65535 },
 	{ "--fds", offsetof(struct options, fds), 65535 },
 	{ "--timeout-ms", offsetof(struct options, timeout_ms), TIMEOUT_MAX },
 };
@@ -55,10 +60,10 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 			return err_set(e, -EINVAL, "%s: wants a number up to %llu", argv[i],
 				       (unsigned long long)row->max);
 	}
-	if (o->socket < 3 || o->fds < 3)
+	if (o->fds < 3 || (o->socket < 3) == (o->vhost_user < 3))
 		return err_set(e, -EINVAL,
-			       "usage: cor-fsd --socket FD --fds FD [--timeout-ms N] "
-			       "(started by cor; FDs from 3)");
+			       "usage: cor-fsd --socket FD|--vhost-user FD --fds FD [--timeout-ms N] "
+			       "(FDs from 3; by hand: docs/files.md)");
 	return 0;
 }
 
@@ -73,6 +78,40 @@ static unsigned raise_nofile(void)
 	if (setrlimit(RLIMIT_NOFILE, &l) < 0 && getrlimit(RLIMIT_NOFILE, &l) < 0)
 		return 256;
 	return l.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)l.rlim_cur;
+}
+
+/* The memory that the VMM shares was cut. Only calls that a handler may make. */
+static void on_bus(int sig unused_arg)
+{
+	static const char text[] = "cor-fsd: the guest's memory ends before the VMM said: its file was cut\n";
+	ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+
+	(void)n;
+	_exit(1);
+}
+
+static void say(const char *text)
+{
+	(void)fprintf(stderr, "cor-fsd: %s\n", text);
+}
+
+static int serve_rings(struct fs *fs, int sock, struct err *e)
+{
+	int vmm = accept4(sock, NULL, NULL, SOCK_CLOEXEC), r;
+	struct vhs *s = NULL;
+
+	if (vmm < 0 && errno != EINVAL) /* not a listening one: it is the connection */
+		return err_set(e, -errno, "the VMM's socket: %m");
+	(void)signal(SIGBUS, on_bus); /* neither can fail */
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = vhs_new(fs, vmm < 0 ? sock : vmm, say, &s, e);
+	while (r >= 0) {
+		r = vhs_turn(s, -1, e);
+		if (r == 0)
+			break;
+	}
+	vhs_free(s);
+	return r;
 }
 
 /* Until the VMM closes its end. */
@@ -112,7 +151,7 @@ static int run(const struct options *o, struct err *e)
 	r = fs_open(&conf, &fs, e);
 	if (r < 0)
 		return r;
-	r = serve(fs, (int)o->socket, e);
+	r = o->socket ? serve(fs, (int)o->socket, e) : serve_rings(fs, (int)o->vhost_user, e);
 	fs_close(fs);
 	return r;
 }

@@ -168,6 +168,7 @@ int do_init(struct call *c)
 
 	if (!out || in->major != FUSE_KERNEL_VERSION || in->minor < MINOR_MIN)
 		return -EPROTO;
+	may_fail(do_destroy(c)); /* a machine that was reset says no more than this; it can't fail */
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = FUSE_KERNEL_MINOR_VERSION;
 	out->max_readahead = in->max_readahead;

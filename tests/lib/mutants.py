@@ -1,7 +1,7 @@
 """mutants.py - delete a check and a test must fail: the lane `mutants` of ./check.
 
 Each row takes one check out of the code that faces a guest (guest memory, rings, virtio core, transport,
-devices, vhost-user) and names the unit tests, one of which must then fail, crash or hang. A row whose text is
+devices, vhost-user at both ends) and names the unit tests, one of which must then fail, crash or hang. A row whose text is
 no longer in the file is a failure too: then the code has moved on and the row must follow.
 
 The sources are compiled here, without meson: once as they are, then one file for each mutant.
@@ -18,7 +18,7 @@ from runner import Totals, comment, say
 
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-w", "-fno-strict-aliasing", "-ftrivial-auto-var-init=zero", '-DCOR_VERSION="0"',
           '-DCOR_CONFDIR="/"', '-DCOR_LIBEXECDIR="/"', '-DCOR_OSDIR="/"']
-FOLDERS = ("base", "wire", "ring", "vmm")
+FOLDERS = ("base", "wire", "ring", "vmm", "fs")
 HELPERS = ("tests/lib/vqdrv.c", "tests/unit/vmm/rig.c", "tests/unit/vmm/hv_fake.c", "tests/unit/vmm/backend.c")
 TIMEOUT = 30 * harness.SLOW
 
@@ -26,11 +26,12 @@ GMEM, VQ, CORE = "src/ring/gmem.c", "src/ring/vq.c", "src/vmm/virtio/virtio.c"
 VPCI, PCI, CONSOLE = "src/vmm/virtio/pci.c", "src/vmm/pci.c", "src/vmm/dev/console.c"
 BLK, NET, PMEM, BALLOON = "src/vmm/dev/blk.c", "src/vmm/dev/net.c", "src/vmm/dev/pmem.c", "src/vmm/dev/balloon.c"
 RNG, VHOST, FS = "src/vmm/dev/rng.c", "src/vmm/dev/vhost.c", "src/vmm/dev/fs.c"
+FUSE, BACK, VMEM, VRING = "src/ring/fuse_chain.c", "src/fs/vhost.c", "src/fs/vmem.c", "src/fs/vring.c"
 
 TESTS = {
     GMEM: ["ring/gmem"], VQ: ["ring/vq"], CORE: ["vmm/virtio"], VPCI: ["vmm/pci"], PCI: ["vmm/pci"], CONSOLE: ["vmm/console"],
     BLK: ["vmm/blk"], NET: ["vmm/net"], PMEM: ["vmm/pmem"], BALLOON: ["vmm/balloon"], RNG: ["vmm/rng"], VHOST: ["vmm/fs"],
-    FS: ["vmm/fs"],
+    FS: ["vmm/fs"], FUSE: ["fs/vhost"], BACK: ["fs/vhost"], VMEM: ["fs/vhost"], VRING: ["fs/vhost"],
 }
 
 # file, what the check is, its text (once in the file), what stands there without it
@@ -122,17 +123,55 @@ MUTANTS = (
     (BALLOON, "a snapshot's statistics buffer is a head", "b->st.stats_head >= d->queues[STATS].st.size", "0"),
     (VHOST, "a reply is to the request", "ret->request != request || ", ""),
     (VHOST, "a reply has its size", "ret->size != size || ", ""),
-    (VHOST, "a reply is one", "!(ret->flags & FLAG_REPLY) || ", ""),
-    (VHOST, "a reply has the version", "(ret->flags & 3) != VERSION ||", ""),
+    (VHOST, "a reply is one", "!(ret->flags & VHU_REPLY) || ", ""),
+    (VHOST, "a reply has the version", "(ret->flags & 3) != VHU_VERSION ||", ""),
     (VHOST, "an acknowledgement is one", "r == 0 && m->p.u64 != 0", "0"),
     (VHOST, "the back end can do what is needed", "(f & need) != need || ", ""),
-    (VHOST, "the back end acknowledges", "if (!(proto >> PROTOCOL_ACK & 1))", "if (0)"),
+    (VHOST, "the back end acknowledges", "if (!(proto >> VHU_PROTOCOL_ACK & 1))", "if (0)"),
     (VHOST, "the back end has the queues", "if (queues < n_queues)", "if (0)"),
     (VHOST, "waiting has an end", "int r = left > 0 ? poll(&p, 1, (int)left) : 0;", "int r = poll(&p, 1, -1);"),
     (VHOST, "where a queue stopped is an index", " || m.p.state.num > UINT16_MAX", ""),
     (VHOST, "where a queue stopped is of that queue", "m.p.state.index != i || ", ""),
     (FS, "memory is shared with the back end", "cfg->n_mem < 1 || cfg->n_mem > VHOST_MEM_MAX", "0"),
     (FS, "a back end that ended is noticed", "vdev_break(d, \"back end ended\");", ""),
+    (FUSE, "a request has a header", "vq_chain_read(c, 0, ret, sizeof *ret) != sizeof *ret", "vq_chain_read(c, 0, ret, sizeof *ret) == 0"),
+    (FUSE, "a request is as long as it says", "ret->len != c->out_len || ", ""),
+    (FUSE, "a request is not longer than what it is copied to", " || ret->len > max", ""),
+    (FUSE, "a reply has room", "fuse_has_reply(ret->opcode) && c->in_len < sizeof(struct fuse_out_header)", "0"),
+    (BACK, "features agreed on were offered", "(f & ~VHS_FEATURES) != 0 || ", ""),
+    (BACK, "VERSION_1 is agreed on", " || !(f >> VIRTIO_F_VERSION_1 & 1)", ""),
+    (BACK, "the protocol's features were offered", "if ((f & ~PROTOCOL) != 0)", "if (0)"),
+    (BACK, "regions are as many as there are bytes of", " || m->m.size != sizeof told - (VHU_MEM_MAX - told.n) * REGION_SIZE", ""),
+    (BACK, "broken rings stay so in other memory", " && !s->ring[i].q.broken", ""),
+    (BACK, "a queue's number is one", "if (index < VHS_QUEUES)", "if (index <= VHS_QUEUES)"),
+    (BACK, "a ring that runs is fixed", "if (!r || !r->running)", "if (1)"),
+    (BACK, "a base is an index", "if (m->m.p.state.num > UINT16_MAX)", "if (0)"),
+    (BACK, "no flags of an address were agreed on", "if (m->m.p.addr.flags != 0)", "if (0)"),
+    (BACK, "enabled is 0 or 1", "if (m->m.p.state.num > 1)", "if (0)"),
+    (BACK, "a descriptor is there or said to be not", " || none == (m->n_fds != 0)", ""),
+    (BACK, "a ring's word has no other bits", "(v & ~(uint64_t)(VHU_RING_MASK | VHU_RING_NOFD)) != 0 || ", ""),
+    (BACK, "a kick is there", "if (fd < 0)", "if (0)"),
+    (BACK, "a header is whole", "got < 0 || n + (size_t)got != VHU_HEAD", "got < 0"),
+    (BACK, "a header's flags are known", "(m->m.flags & 3) != VHU_VERSION || (m->m.flags & ~(3u | VHU_ACK)) != 0", "0"),
+    (BACK, "a message has a limit", "if (m->m.size > sizeof m->m.p)", "if (m->m.size > sizeof m->m.p + 1)"),
+    (BACK, "a message is whole", "got != (ssize_t)m->m.size", "got < 0"),
+    (BACK, "a message has its row's size", "m->m.size < row->size_min || m->m.size > row->size_max || ", ""),
+    (BACK, "a message has no other descriptors", " || m->n_fds > row->fds_max", ""),
+    (VMEM, "a region's end is a number", "num_add(r->off, r->len, &end) < 0 || ", "(end = r->off + r->len, 0) || "),
+    (VMEM, "a region is not empty", "r->len == 0 || ", ""),
+    (VMEM, "a region's user addresses end", " || r->len - 1 > UINT64_MAX - r->user", ""),
+    (VMEM, "a region's file is regular", "if (!S_ISREG(st.st_mode))", "if (0)"),
+    (VMEM, "a region lies inside its file", "if (end > (uint64_t)st.st_size)", "if (0)"),
+    (VMEM, "regions can be added", "if (gmem_add(", "if (0 && gmem_add("),
+    (VMEM, "as many regions as descriptors", " || n_fds != told->n", ""),
+    (VMEM, "there is a region", "told->n == 0 || ", ""),
+    (VMEM, "memory has a limit", " || sum > VHS_MEMORY_MAX", ""),
+    (VMEM, "an address is in a region", " || user - m->r[i].user >= m->r[i].len", ""),
+    (VRING, "the log is bounded", "if (!s->say || s->said == VHS_SAY_MAX)", "if (!s->say)"),
+    (VRING, "a wrong request breaks its ring", "\tif (why) {\n\t\tbroken(r, why);\n\t\treturn;\n\t}", "\tif (why)\n\t\treturn;"),
+    (VRING, "a ring is served when it is enabled", "!r->enabled || ", ""),
+    (VRING, "a kick is an eventfd's", "if (n != (ssize_t)sizeof count)", "if (0)"),
+    (VRING, "a ring's size has a limit", "r->size <= VQ_SIZE_MAX ? (uint16_t)r->size : 0", "(uint16_t)r->size"),
 )
 
 

@@ -14,11 +14,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "ring/vhost_user.h"
 #include "ring/vq.h"
 
 #define VHOST_OPEN_MS 10000 /* of vhost_open(): the back end may just be starting */
 #define VHOST_WAIT_MS 2000  /* of every other call: vCPUs and the loop may wait meanwhile */
-#define VHOST_MEM_MAX 8
+#define VHOST_MEM_MAX VHU_MEM_MAX
 
 /* A part of guest memory that the back end may map. */
 struct vhost_mem {

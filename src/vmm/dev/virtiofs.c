@@ -9,13 +9,13 @@
  * Distrusts: the driver; and the server, which faces the same guest: a reply is checked before the guest's
  * request is ended with it. Never: waits for the server. */
 #include <errno.h>
-#include <linux/fuse.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ring/fuse_chain.h"
 #include "vmm/dev/dev.h"
 
 #define QUEUE_HIPRIO 0u
@@ -112,11 +112,6 @@ static bool end_session(struct fs_dev *f)
 	return true;
 }
 
-static bool has_reply(uint32_t opcode)
-{
-	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET;
-}
-
 /* What the session's state is after this request. */
 static void follow_session(struct fs_dev *f, uint32_t opcode)
 {
@@ -126,23 +121,11 @@ static void follow_session(struct fs_dev *f, uint32_t opcode)
 		f->st.session = 0;
 }
 
-/* NULL, or why the driver broke the contract. */
-static const char *check(const struct vq_chain *c, struct fuse_in_header *h)
-{
-	if (vq_chain_read(c, 0, h, sizeof *h) != sizeof *h)
-		return "a request shorter than its header";
-	if (h->len != c->out_len || h->len > REQUEST_MAX)
-		return "a request of another length than it says";
-	if (has_reply(h->opcode) && c->in_len < sizeof(struct fuse_out_header))
-		return "a request without room for the reply";
-	return NULL;
-}
-
 /* False if there is to be no further one now. */
 static bool serve(struct fs_dev *f, unsigned q, struct vq_chain *c)
 {
 	struct fuse_in_header h;
-	const char *why = check(c, &h);
+	const char *why = fuse_chain_check(c, REQUEST_MAX, &h);
 	int r;
 
 	if (why) {
@@ -163,9 +146,9 @@ static bool serve(struct fs_dev *f, unsigned q, struct vq_chain *c)
 		return false;
 	}
 	follow_session(f, h.opcode);
-	if (r < 0 && has_reply(h.opcode)) {
+	if (r < 0 && fuse_has_reply(h.opcode)) {
 		fail(f, c, q, h.unique, r);
-	} else if (has_reply(h.opcode)) {
+	} else if (fuse_has_reply(h.opcode)) {
 		struct fs_slot *s = &f->slot[(f->first + f->n++) % SLOTS];
 
 		s->unique = h.unique;
