@@ -89,31 +89,65 @@ static int open_fd_dir(struct inside *in, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "a /proc of its own: %m");
 	dir = openat(proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	(void)close(take_fd(&proc));                   /* it may have the number */
 	if (dir < 0 || dup2(dir, in->j->keep_fds) < 0) /* stays open over the exec */
 		return err_set(e, -errno, "/proc/self/fd: %m");
+	if (dir == in->j->keep_fds)
+		(void)take_fd(&dir);
 	return 0;
 }
 
-/* An own, empty, read-only directory becomes the root; everything else is dropped. /proc is only a place
- * that exists: nothing is read from it. */
-static int empty_root(struct inside *in, struct err *e)
+/* /proc is only a place that exists: nothing is read from it. */
+#define PLACE "/proc"
+
+static int mount_empty(struct inside *in, struct err *e)
 {
 	const bool share = in->j->policy->share_root;
 	const char *options =
 		share ? "mode=0755,nr_inodes=4096,nr_blocks=1" : "mode=0555,nr_inodes=1,nr_blocks=1";
 	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (share ? 0 : MS_RDONLY);
+
+	if (mount("none", PLACE, "tmpfs", flags, options) < 0)
+		return err_set(e, -errno, "mount an empty root: %m");
+	return 0;
+}
+
+static int mount_given(struct inside *in, struct err *e)
+{
+	const unsigned long flags =
+		MS_NOSUID | MS_NODEV | MS_NOEXEC | (in->j->read_only ? (unsigned long)MS_RDONLY : 0);
+	scoped_fd dir = open(in->j->root, O_PATH | O_DIRECTORY | O_CLOEXEC), tree = -1;
+	scoped_fd place = open(PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uint64_t clear = 0, set = mnt_attr_of_flags(flags, &clear);
+	int r;
+
+	if (dir < 0 || place < 0)
+		return err_set(e, -errno, "%s: %m", dir < 0 ? in->j->root : PLACE);
+	r = mnt_clone(dir, true, &tree);
+	if (r == 0)
+		r = mnt_set_attr(tree, set, 0, true);
+	if (r == 0)
+		r = mnt_attach(tree, place);
+	return r < 0 ? err_set(e, r, "%s as the root: %m", in->j->root) : 0;
+}
+
+/* An own directory, empty and read-only if the policy says no more, becomes the root; everything else is
+ * dropped. */
+static int own_root(struct inside *in, struct err *e)
+{
 	scoped_fd root = -1;
 	int r;
 
 	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
 		return err_set(e, -errno, "make mounts private: %m");
-	if (mount("none", "/proc", "tmpfs", flags, options) < 0)
-		return err_set(e, -errno, "mount an empty root: %m");
-	root = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = in->j->root ? mount_given(in, e) : mount_empty(in, e);
+	if (r < 0)
+		return r;
+	root = open(PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		return err_set(e, -errno, "empty root: %m");
+		return err_set(e, -errno, "own root: %m");
 	r = mnt_pivot(root);
-	return r < 0 ? err_set(e, r, "empty root: pivot_root: %m") : 0;
+	return r < 0 ? err_set(e, r, "own root: pivot_root: %m") : 0;
 }
 
 static int forget_names(struct inside *in unused_arg, struct err *e)
@@ -235,7 +269,7 @@ static int run_program(struct inside *in, struct err *e)
 }
 
 static int (*const steps[])(struct inside *in, struct err *e) = {
-	take_ids,          raise_caps,   open_fd_dir, empty_root,      forget_names,
+	take_ids,          raise_caps,   open_fd_dir, own_root,        forget_names,
 	only_given_fds,    lower_limits, drop_caps,   die_with_parent, reset_signals,
 	no_new_privileges, set_filter,   run_program,
 };
@@ -323,6 +357,10 @@ static int check_job(const struct jail *j, struct err *e)
 			       JAIL_FDS_MAX);
 	if (j->policy->caps && geteuid() != 0)
 		return err_set(e, -EPERM, "policy %s needs root", j->policy->name);
+	if (j->root && !j->policy->share_root)
+		return err_set(e, -EINVAL, "policy %s has no root of the caller's", j->policy->name);
+	if (j->read_only && !j->root)
+		return err_set(e, -EINVAL, "an empty root is nobody's to be read-only");
 	if (j->sibling && getppid() == 0)
 		return err_set(e, -EINVAL, "no parent in this pid namespace could reap the program");
 	return 0;

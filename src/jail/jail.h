@@ -29,8 +29,12 @@ struct jail {
 				what the policy adds (fd_dir) */
 	uid_t uid;           /* host ids that the program runs as when the caller is root; */
 	gid_t gid;           /* else it keeps the caller's */
-	bool keep_net;       /* it stays in the caller's network namespace, which is empty: made for it */
-	bool sibling;        /* make it a child of our parent, who reaps it; else it is our own child */
+	const char
+		*root;  /* a directory of the host that is its root instead of an empty one, with what is
+			   mounted in it; nosuid, nodev, noexec. NULL = none. Policies with share_root only */
+	bool read_only; /* nothing can be written there; with `root` only */
+	bool keep_net;  /* it stays in the caller's network namespace, which is empty: made for it */
+	bool sibling;   /* make it a child of our parent, who reaps it; else it is our own child */
 };
 
 /* Starts the program; *ret_pid is its pid in our pid namespace. Returns when it was exec'ed, so an

@@ -199,3 +199,50 @@ def test_file_server(t):
     with t.step("it ends with its client"):
         ours.shutdown(socket.SHUT_RDWR)
         t.eq(child.wait(10), 0)
+
+
+@case(only=COR, quick=True)
+def test_served_directory(t):
+    """--root and --listen: cor-fsd for a VMM of somebody else's. It sees the directory and what is mounted there, nothing above it."""
+    exe, _ = jail(t)
+    fsd, shared, sock = exe.parent / "cor-fsd", t.dir / "shared", t.dir / "s"
+    (shared / "sub").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "below", shared / "sub"], check=True)
+    t.cleanup(lambda: subprocess.run(["umount", "-l", shared / "sub"], check=False))
+    (shared / "sub/file").write_text("x")
+    for options, mode in (((), "rw"), (("--read-only",), "ro")):
+        with t.step(mode):
+            child = t.spawn([exe, "--listen", sock, "--root", shared, *options, "fsd", fsd, "--vhost-user", "3", "--fds", "4"])
+            vmm = socket.socket(socket.AF_UNIX)
+            t.wait(sock.exists, "the socket")
+            t.eq(os.stat(sock).st_mode & 0o777, 0o600)
+            t.wait(lambda: vmm.connect_ex(str(sock)) == 0, "a connection")
+            vmm.send(struct.pack("<III", 1, 1, 0))  # GET_FEATURES
+            t.eq(struct.unpack("<IIIQ", vmm.recv(100)), (1, 5, 8, 1 << 28 | 1 << 29 | 1 << 30 | 1 << 32))
+            pid = leak.descendants(child.pid)[0]
+            t.eq(sorted(str(p.relative_to(f"/proc/{pid}/root")) for p in pathlib.Path(f"/proc/{pid}/root").rglob("*")), ["sub", "sub/file"])
+            mounts = [line.split()[4:6] for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+            t.eq([m for m, _ in mounts], ["/", "/sub"])
+            t.true(all({mode, "nosuid", "nodev", "noexec"} <= set(o.split(",")) for _, o in mounts), mounts)
+            vmm.close()
+            t.eq((child.wait(10), sock.exists()), (0, False))
+    with t.step("what can't be"):
+        sock.touch()
+        for args, why in ((("--root", shared, "vmm"), "policy vmm has no root of the caller's"),
+                          (("--read-only", "fsd"), "an empty root is nobody's"),
+                          (("--root", t.dir / "none", "fsd"), f"{t.dir}/none: No such file"),
+                          (("--listen", sock, "fsd"), "in use (remove it if nobody listens)"),
+                          (("--listen", "x" * 200, "fsd"), "name too long"),
+                          (("--listen", sock, "--detach", "fsd"), "--listen: with --detach")):
+            r = t.run([exe, *args, fsd, "--vhost-user", "3", "--fds", "4"], check=125)
+            t.has(r.err, why)
+        t.true(sock.exists(), "somebody else's socket was removed")
+    with t.step("a message that no VMM sends"):
+        sock.unlink()
+        log = t.dir / "log"
+        with open(log, "wb") as to:
+            child = t.spawn([exe, "--listen", sock, "--root", shared, "fsd", fsd, "--vhost-user", "3", "--fds", "4"], stderr=to)
+        vmm = socket.socket(socket.AF_UNIX)
+        t.wait(lambda: vmm.connect_ex(str(sock)) == 0, "a connection")
+        vmm.send(struct.pack("<III", 99, 1, 0))
+        t.eq((child.wait(10), log.read_text()), (1, "cor-fsd: message 99: unknown, or not agreed on\n"))
