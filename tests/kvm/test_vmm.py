@@ -6,45 +6,13 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 
 import builds
 import kvmhost
 from harness import case
 
-MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon")
 CMDLINE = "console=hvc0 panic=-1 quiet"
-
-# /bin/busybox and the modules are in the initramfs; what a test adds comes after this.
-INIT = """#!/bin/busybox sh
-PATH=/bin; export PATH
-busybox mkdir -p /proc /sys /dev
-busybox mount -t proc proc /proc; busybox mount -t sysfs sys /sys; busybox mount -t devtmpfs dev /dev
-for m in $(busybox cat /modules/order); do busybox insmod /modules/$m; done
-until [ -c /dev/hvc0 ]; do busybox usleep 1000; done  # comes with the host's answer
-exec </dev/hvc0 >/dev/hvc0 2>&1
-"""
-
-
-def initramfs(t, script, modules=(), programs=()):
-    """A guest that runs the script on its console and powers off."""
-    kernel = kvmhost.kernel()
-    path = t.path("initramfs")
-    with open(path, "wb") as f:
-        c = kvmhost.Cpio(f)
-        c.file("bin/busybox", open(shutil.which("busybox"), "rb").read(), 0o755)
-        c.file("init", (INIT + script + "\nbusybox poweroff -f\n").encode(), 0o755)
-        c.link("dev/console", "hvc0")
-        for p in programs:
-            c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
-        order = kvmhost.load_order(kernel, MODULES + modules)
-        for p in order:
-            c.file(f"modules/{p.name}", p.read_bytes())
-        c.file("modules/order", "".join(p.name + "\n" for p in order).encode())
-        c.end()
-    return path
-
 
 def program(t):
     """cor-vmm as it is installed with the cor under test."""
@@ -54,7 +22,7 @@ def program(t):
 def vmm_job(t, guest, host_script, timeout, modules=(), programs=(), files=(), host_modules=()):
     """Runs host_script (sh) with ./cor-vmm, ./vmlinuz and ./initramfs in place, and `files`. In the guest: modules beside the
     usual ones, and programs in /bin."""
-    files = [program(t), kvmhost.kernel() / "vmlinuz", initramfs(t, guest, modules, programs), *files]
+    files = [program(t), kvmhost.kernel() / "vmlinuz", kvmhost.initramfs(t, guest, modules, programs), *files]
     return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout, modules=host_modules, check=0)
 
 

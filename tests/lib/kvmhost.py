@@ -215,6 +215,38 @@ def write_initramfs(path, kernel_dir, names=LOADED, more=None):
         c.end()
 
 
+# --- guests of a test's own --------------------------------------------------------------------
+
+GUEST_MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon")
+# /bin/busybox and the modules are in the initramfs; what a test adds comes after this.
+GUEST_INIT = """#!/bin/busybox sh
+PATH=/bin; export PATH
+busybox mkdir -p /proc /sys /dev
+busybox mount -t proc proc /proc; busybox mount -t sysfs sys /sys; busybox mount -t devtmpfs dev /dev
+for m in $(busybox cat /modules/order); do busybox insmod /modules/$m; done
+until [ -c /dev/hvc0 ]; do busybox usleep 1000; done  # comes with the host's answer
+exec </dev/hvc0 >/dev/hvc0 2>&1
+"""
+
+
+def initramfs(t, script, modules=(), programs=()):
+    """A guest that runs the script on its console and powers off."""
+    path = t.path("initramfs")
+    with open(path, "wb") as f:
+        c = Cpio(f)
+        c.file("bin/busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)
+        c.file("init", (GUEST_INIT + script + "\nbusybox poweroff -f\n").encode(), 0o755)
+        c.link("dev/console", "hvc0")
+        for p in programs:
+            c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
+        order = load_order(kernel(), GUEST_MODULES + modules)
+        for p in order:
+            c.file(f"modules/{p.name}", p.read_bytes())
+        c.file("modules/order", "".join(p.name + "\n" for p in order).encode())
+        c.end()
+    return path
+
+
 # --- hosts --------------------------------------------------------------------------------------
 
 
