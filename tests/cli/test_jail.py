@@ -226,6 +226,15 @@ def test_served_directory(t):
             t.true(all({mode, "nosuid", "nodev", "noexec"} <= set(o.split(",")) for _, o in mounts), mounts)
             vmm.close()
             t.eq((child.wait(10), sock.exists()), (0, False))
+    with t.step("a connection that is there already"):
+        vmm, its = socket.socketpair()
+        child = t.spawn(["sh", "-c", f'exec "$0" --keep-fds 4 --root "$1" fsd "$2" --vhost-user 3 --fds 4 3<&{its.fileno()}', exe, shared,
+                         fsd], pass_fds=(its.fileno(),))
+        its.close()
+        vmm.send(struct.pack("<III", 17, 1, 0))  # GET_QUEUE_NUM
+        t.eq(struct.unpack("<IIIQ", vmm.recv(100)), (17, 5, 8, 2))
+        vmm.close()
+        t.eq(child.wait(10), 0)
     with t.step("what can't be"):
         sock.touch()
         for args, why in ((("--root", shared, "vmm"), "policy vmm has no root of the caller's"),
