@@ -23,9 +23,11 @@
 
 static const char *const hypervisors[] = { "auto", "qemu", "kvm", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
+static const char *const shares[] = { "9p", "virtiofs", NULL };
 static const char *const log_levels[] = { "auto", "error", "warn", "info", "debug", NULL };
 _Static_assert(ARRAY_LEN(hypervisors) == SETTINGS_HV_N + 1, "a name per hypervisor");
 _Static_assert(ARRAY_LEN(accels) == SETTINGS_ACCEL_N + 1, "a name per accelerator");
+_Static_assert(ARRAY_LEN(shares) == SETTINGS_SHARE_N + 1, "a name per share");
 _Static_assert(ARRAY_LEN(log_levels) == LOG_LVL_N + 2, "auto, and a name per log level");
 
 #define HOST      (OPT_FROM_FILE | OPT_FROM_CLI)
@@ -61,6 +63,10 @@ static const struct opt rows[] = {
 	{ "qemu.accel", 0, OPT_ENUM, HOST, AT(accel), 0, 0, accels, NULL,
 	  "how QEMU runs guest code; auto takes kvm if a probe could run guest code, else tcg (software "
 	  "emulation)" },
+	{ "qemu.share", 0, OPT_ENUM, HOST, AT(share), 0, 0, shares, NULL,
+	  "how QEMU's VMs get the container's files: 9p, or virtiofs, by cor-fsd, which is quicker with "
+	  "files; "
+	  "such VMs boot, they are no clones" },
 	{ "qemu.params", 0, OPT_WORDS, HOST, AT(qemu_params), 0, 0, NULL, NULL,
 	  "arguments added to QEMU's command line" },
 	{ "template", 0, OPT_BOOL, HOST, AT(template), 0, 0, NULL, NULL,

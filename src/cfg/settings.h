@@ -15,6 +15,7 @@
 #define SETTINGS_FILE   "cor.conf"
 
 enum settings_hypervisor { SETTINGS_HV_AUTO, SETTINGS_HV_QEMU, SETTINGS_HV_KVM, SETTINGS_HV_N };
+enum settings_share { SETTINGS_SHARE_9P, SETTINGS_SHARE_VIRTIOFS, SETTINGS_SHARE_N };
 enum settings_accel { SETTINGS_ACCEL_AUTO, SETTINGS_ACCEL_KVM, SETTINGS_ACCEL_TCG, SETTINGS_ACCEL_N };
 
 struct settings {
@@ -32,6 +33,7 @@ struct settings {
 	uint64_t boot_timeout_ns;      /* from the VM's start to the agent's first answer */
 	const char *qemu_path;         /* NULL = look in the usual directories */
 	int accel;                     /* enum settings_accel */
+	int share;                     /* enum settings_share */
 	struct opt_strs qemu_params;   /* extra arguments */
 	int log_level;                 /* 0 = auto, else enum log_level + 1 */
 	bool template;                 /* clone VMs from templates */

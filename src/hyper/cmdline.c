@@ -12,7 +12,7 @@
 static const char *const machine_words[PLAN_HV_N] = {
 	[PLAN_HV_QEMU] = "console=ttyS0 8250.nr_uarts=1",
 	/* No UART. */
-	[PLAN_HV_KVM] = "console=hvc0 8250.nr_uarts=0 " WORD_VIRTIOFS,
+	[PLAN_HV_KVM] = "console=hvc0 8250.nr_uarts=0",
 };
 
 /* What differs if it has pmem devices. QEMU's tables speak of memory beyond 4 GiB then, for which a stock
@@ -109,6 +109,8 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 	const char *gap = " ";
 
 	str_add(to, machine_words[cfg->hypervisor]);
+	if (cfg->fsd_path)
+		str_addf(to, "%s" WORD_VIRTIOFS, gap);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		str_add(to, gap);
 		str_add(to, words[i]);

@@ -20,7 +20,7 @@ struct hv;
 
 struct hv_ops {
 	const char *name;
-	bool own_share; /* the VM comes with its shared directory: hv.helper_fd */
+	bool minds_share; /* the VM ends by itself when its helper does; else the caller sees to it */
 	/* Starts the VM: fills pid, pidfd, agent_fd, console_fd, log_fd. Returns when the process was
 	 * exec'ed (an exec failure is reported here); does not wait for the guest. */
 	int (*start)(struct hv *hv, const struct vmcfg *cfg, struct err *e);

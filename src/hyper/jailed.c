@@ -19,7 +19,8 @@ void hv_jailed_args(const struct hv_jailed *j, struct strv *to)
 	strv_add(to, j->jail);
 	strv_add(to, "--keep-fds");
 	strv_addf(to, "%zu", j->n_fds);
-	strv_add(to, "--keep-net");
+	if (!j->own_net)
+		strv_add(to, "--keep-net");
 	strv_add(to, "--detach");
 	strv_add(to, j->policy);
 	for (size_t i = 0; j->argv[i]; i++)

@@ -1,8 +1,7 @@
 /* jailed.h - starts a process of a VM in a jail, by cor-jail.
  *
  * Called by drivers, on the monitor's thread. cor-jail ends when the jailed process runs; that one is then a
- * child of the caller, like any that hv_child_start() starts: in its cgroup, in its network namespace (which
- * is to be an empty one: making one costs as much as all the rest of a jail), and killed with it. */
+ * child of the caller, like any that hv_child_start() starts: in its cgroup, and killed with it. */
 #ifndef HYPER_JAILED_H
 #define HYPER_JAILED_H
 
@@ -14,8 +13,10 @@ struct hv_jailed {
 	const char *policy; /* as cor-jail's command line names it */
 	char *const *argv;  /* of the program, argv[0] its path; NULL-terminated */
 	bool small_pages;   /* as in struct hv_child */
-	const int *fds;     /* fds[i] becomes the program's fd i */
-	size_t n_fds;       /* at least 3, less than HV_CHILD_FDS */
+	bool own_net;   /* in a network namespace made for it; else in the caller's, which is to be an empty
+			   one:   making one costs as much as all the rest of a jail */
+	const int *fds; /* fds[i] becomes the program's fd i */
+	size_t n_fds;   /* at least 3, less than HV_CHILD_FDS */
 };
 
 /* A start that is under way. */

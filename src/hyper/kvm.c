@@ -1,8 +1,7 @@
 /* kvm.c - the driver for cor-vmm: its arguments and descriptors, its control socket, its companion cor-fsd.
  *
  * Called through struct hv_ops on the monitor's thread. Both processes run in jails (cor-jail), so everything
- * that they need is opened here. cor-fsd serves the root directory of its own mount namespace, which is
- * empty until the monitor fills it.
+ * that they need is opened here.
  * Trusts: the vmcfg. Distrusts: what cor-vmm sends, which a guest may have taken over. Never: waits for
  * the guest, or lets one of the processes outlive the caller. */
 #include "hyper/kvm.h"
@@ -20,7 +19,7 @@
 #include "base/mark.h"
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
-#include "hyper/jailed.h"
+#include "hyper/fsd.h"
 #include "hyper/layers.h"
 #include "hyper/shape.h"
 #include "sys/proc.h"
@@ -32,9 +31,6 @@
 #define SAVE_TIMEOUT_MS 30000 /* a state is some KiB, but the machine may be busy */
 #define EVENTS_MAX      64    /* unasked messages before an answer */
 #define NS_PER_MS       1000000u
-
-/* What cor-fsd finds open. */
-enum { FSD_SOCKET = 3, FSD_FDS };
 
 struct kvm {
 	int control; /* SOCK_SEQPACKET to cor-vmm; -1 */
@@ -172,7 +168,7 @@ static int pair(int type, int *ret_ours, int *ret_theirs)
 /* Ends for both processes, by the number each has there. */
 struct ends {
 	int vmm[KVM_FD_N];
-	int fsd[FSD_SOCKET + 1];
+	int fsd[HV_FSD_N];
 	size_t n_vmm;
 };
 
@@ -211,31 +207,13 @@ static int open_channels(struct hv *hv, struct kvm *k, struct ends *x)
 	if (r == 0)
 		r = pair(SOCK_SEQPACKET, &k->control, &x->vmm[KVM_FD_CONTROL]);
 	if (r == 0)
-		r = pair(SOCK_SEQPACKET, &x->fsd[FSD_SOCKET], &x->vmm[KVM_FD_SHARE]);
+		r = pair(SOCK_SEQPACKET, &x->fsd[HV_FSD_SOCKET], &x->vmm[KVM_FD_SHARE]);
 	/* Ours are read by a loop that must never wait for the VM. */
 	if (r == 0 &&
 	    (fcntl(hv->agent_fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(hv->console_fd, F_SETFL, O_NONBLOCK) < 0 ||
 	     fcntl(hv->log_fd, F_SETFL, O_NONBLOCK) < 0))
 		r = -errno;
 	return r;
-}
-
-static int begin_fsd(const struct vmcfg *cfg, const struct ends *x, struct hv_jailing *ret, struct err *e)
-{
-	scoped_strv args = { 0 };
-	struct hv_jailed j = {
-		.jail = cfg->jail_path, .policy = "fsd", .fds = x->fsd, .n_fds = ARRAY_LEN(x->fsd)
-	};
-
-	strv_add(&args, cfg->fsd_path);
-	strv_add(&args, "--socket");
-	strv_addf(&args, "%d", FSD_SOCKET);
-	strv_add(&args, "--fds");
-	strv_addf(&args, "%d", FSD_FDS);
-	if (strv_check(&args) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	j.argv = args.p;
-	return hv_jailed_begin(&j, ret, e);
 }
 
 static int begin_vmm(const struct vmcfg *cfg, const struct ends *x, struct hv_jailing *ret, struct err *e)
@@ -263,7 +241,7 @@ static int begin_both(const struct vmcfg *cfg, const struct ends *x, struct hv_j
 
 	if (own < 0 || unshare(CLONE_NEWNET) < 0)
 		return err_set(e, -errno, "an empty network namespace: %m");
-	r = begin_fsd(cfg, x, fsd, e);
+	r = hv_fsd_begin(cfg, HV_FSD_PACKETS, x->fsd, fsd, e);
 	if (r == 0)
 		r = begin_vmm(cfg, x, vmm, e);
 	if (setns(own, CLONE_NEWNET) < 0)
@@ -493,7 +471,7 @@ static void kvm_fini(struct hv *hv)
 
 const struct hv_ops kvm_ops = {
 	.name = "kvm",
-	.own_share = true,
+	.minds_share = true,
 	.start = kvm_start,
 	.pause = kvm_pause,
 	.resume = kvm_resume,

@@ -1,4 +1,5 @@
-/* qemu.c - the QEMU driver: one process, three sockets (agent, console, QMP) and a pipe for its words.
+/* qemu.c - the QEMU driver: one process, three sockets (agent, console, QMP) and a pipe for its words; beside
+ * it, if the plan says so, cor-fsd, which shares its memory (fsd.h).
  *
  * Called through struct hv_ops on the monitor's thread. Trusts: the vmcfg. Distrusts: what QEMU writes.
  * Never: waits for the guest, or lets QEMU outlive the caller. */
@@ -13,6 +14,7 @@
 
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
+#include "hyper/fsd.h"
 #include "hyper/layers.h"
 #include "hyper/qmp.h"
 #include "hyper/shape.h"
@@ -108,7 +110,22 @@ static int open_memory(const struct vmcfg *cfg, int *ret, struct err *e)
 	return 0;
 }
 
-static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], struct err *e)
+/* Descriptors for cor-fsd: stdio as QEMU's, and its end of the socket, whose other one is QEMU's. */
+static int open_share(const struct vmcfg *cfg, int theirs[QEMU_FD_N], int fsd[HV_FSD_N], struct err *e)
+{
+	int r;
+
+	if (!cfg->fsd_path)
+		return 0;
+	r = pair(&fsd[HV_FSD_SOCKET], &theirs[QEMU_FD_SHARE]);
+	for (int i = 0; i < HV_FSD_SOCKET && r == 0; i++) {
+		fsd[i] = fcntl(theirs[i], F_DUPFD_CLOEXEC, 3);
+		r = fsd[i] < 0 ? -errno : 0;
+	}
+	return r < 0 ? err_set(e, r, "channels to the file server: %m") : 0;
+}
+
+static int run_qemu(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], struct err *e)
 {
 	struct hv_child c = { .path = cfg->hypervisor_path,
 			      .remedy = "install QEMU (Debian: apt install qemu-system-x86), or set "
@@ -127,6 +144,21 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 		c.n_fds++;
 	memcpy(c.fds, theirs, sizeof c.fds[0] * c.n_fds);
 	return hv_child_start(&c, &hv->pid, &hv->pidfd, e);
+}
+
+/* Both at the same time: QEMU waits for cor-fsd's first answer. */
+static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], const int fsd[HV_FSD_N],
+	       struct err *e)
+{
+	struct hv_jailing jailing = HV_JAILING_NONE;
+	int r = cfg->fsd_path ? hv_fsd_begin(cfg, HV_FSD_RINGS, fsd, &jailing, e) : 0;
+
+	if (r == 0)
+		r = run_qemu(hv, cfg, theirs, e);
+	if (r == 0 && cfg->fsd_path)
+		r = hv_jailed_finish(&jailing, &hv->helper, &hv->helper_fd, e);
+	hv_jailed_drop(&jailing);
+	return r;
 }
 
 /* Without a file for the memory its number is held by another one that is harmless: layers follow. */
@@ -160,14 +192,15 @@ static int give_state(const struct qemu *q, const struct vmcfg *cfg, struct err 
 
 static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 {
-	int theirs[QEMU_FD_N];
+	int theirs[QEMU_FD_N], fsd[HV_FSD_N];
 	struct qemu *q;
 	int r;
 
 	if (hv->priv)
 		return err_set(e, -EALREADY, "the hypervisor was started before");
 	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
-		theirs[i] = -1; /* and stays so: the memory, if it has no file */
+		theirs[i] = -1;        /* and stays so: the memory, if it has no file */
+	memset(fsd, 0xff, sizeof fsd); /* every fd is -1 */
 	q = calloc(1, sizeof *q);
 	if (!q)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -181,11 +214,15 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 	if (r == 0)
 		r = open_memory(cfg, &theirs[QEMU_FD_MEMORY], e);
 	if (r == 0)
+		r = open_share(cfg, theirs, fsd, e);
+	if (r == 0)
 		r = open_layers(cfg, theirs, e);
 	if (r == 0)
 		r = give_state(q, cfg, e);
 	if (r == 0)
-		r = run(hv, cfg, theirs, e);
+		r = run(hv, cfg, theirs, fsd, e);
+	for (size_t i = 0; i < ARRAY_LEN(fsd); i++)
+		scope_close(&fsd[i]);
 	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
 		scope_close(&theirs[i]);
 	return r;

@@ -15,8 +15,9 @@ enum qemu_fd {
 	QEMU_FD_AGENT = 3,
 	QEMU_FD_CONSOLE,
 	QEMU_FD_QMP,
-	QEMU_FD_MEMORY, /* a template's, if there is one */
-	QEMU_FD_LAYERS, /* from here on, one for each of cfg->layers */
+	QEMU_FD_MEMORY,                 /* a template's, if there is one */
+	QEMU_FD_SHARE = QEMU_FD_MEMORY, /* or cor-fsd's socket: no template has one */
+	QEMU_FD_LAYERS,                 /* from here on, one for each of cfg->layers */
 	QEMU_FD_N = QEMU_FD_LAYERS + LAYERS_MAX
 };
 

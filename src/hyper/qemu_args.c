@@ -31,7 +31,6 @@ static const char *const devices[] = {
 	"-chardev", "socket,id=agent,fd=3",
 	"-device",  "virtio-serial-pci,max_ports=2",
 	"-device",  "virtserialport,chardev=agent,name=cor.agent,nr=1,id=agent",
-	"-device",  "virtio-9p-pci,fsdev=share,mount_tag=cor",
 };
 /* Gives the host what the guest has freed. page-poison=off: QEMU must not tell the guest that a page given
  * back is read as zeros. In a clone it is read as the template's. A guest that counts on zeros
@@ -81,23 +80,30 @@ static int check(const struct vmcfg *cfg, struct err *e)
 	if (cfg->memory < MIB || cfg->memory % MIB != 0)
 		return err_set(e, -EINVAL, "machine: %llu bytes of memory: not a multiple of 1 MiB",
 			       (unsigned long long)cfg->memory);
+	if (cfg->fsd_path && (cfg->template_dir || !cfg->jail_path))
+		return err_set(e, -EINVAL, "machine: virtio-fs with a template, or without a jail");
 	if (cfg->vcpus < 1)
 		return err_set(e, -EINVAL, "machine: no vCPU");
 	return 0;
 }
 
-/* A template's memory is a file: its maker's is the file itself, a clone's a private, copy-on-write
- * mapping of it. By its path (no preloaded object) QEMU opens it for writing. */
+/* Memory that cor-fsd maps, too, is a memfd. A template's memory is a file: its maker's is the file itself, a
+ * clone's a private, copy-on-write mapping of it. By its path (no preloaded object) QEMU opens it for
+ * writing. */
 static void add_memory(const struct vmcfg *cfg, struct strv *to)
 {
 	unsigned long long mib = cfg->memory / MIB;
 	scoped_str head = { 0 }, path = { 0 };
 
-	if (!cfg->template_dir)
+	if (!cfg->template_dir && !cfg->fsd_path)
 		return; /* anonymous */
 	strv_add(to, "-machine");
 	strv_add(to, "memory-backend=mem");
 	strv_add(to, "-object");
+	if (cfg->fsd_path) {
+		strv_addf(to, "memory-backend-memfd,id=mem,size=%lluM,share=on", mib);
+		return;
+	}
 	str_addf(&head, "memory-backend-file,id=mem,size=%lluM,share=%s,mem-path=", mib,
 		 cfg->template_make ? "on" : "off");
 	if (cfg->hypervisor_preload)
@@ -165,6 +171,18 @@ static void add_boot(const struct vmcfg *cfg, struct strv *to)
 	strv_add(to, cfg->cmdline);
 }
 
+/* What serves the shared directory: cor-fsd, or QEMU itself. */
+static void add_share(const struct vmcfg *cfg, struct strv *to)
+{
+	if (cfg->fsd_path) {
+		strv_add(to, "-chardev");
+		strv_addf(to, "socket,id=share,fd=%d", QEMU_FD_SHARE);
+		return;
+	}
+	strv_add(to, "-fsdev");
+	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
+}
+
 int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 {
 	int r;
@@ -180,9 +198,11 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 	add_size(cfg, to);
 	add_memory(cfg, to);
 	add_boot(cfg, to);
-	strv_add(to, "-fsdev");
-	add_option(to, "local,id=share,security_model=passthrough,multidevs=remap,path=", cfg->share);
+	add_share(cfg, to);
 	add_all(to, devices, ARRAY_LEN(devices));
+	strv_add(to, "-device");
+	strv_add(to, cfg->fsd_path ? "vhost-user-fs-pci,chardev=share,tag=cor"
+				   : "virtio-9p-pci,fsdev=share,mount_tag=cor");
 	add_balloon(cfg, to);
 	add_layers(cfg, to);
 	for (size_t i = 0; i < cfg->hypervisor_params.n; i++)

@@ -226,6 +226,7 @@ static bool boot_instead(struct monitor *m)
 	log_warn("container %s: the %s of template %s did not come up; another VM is started instead",
 		 m->plan.id, m->plan.pool ? "waiting clone" : "clone", m->plan.vm.template_dir);
 	loop_del(&m->vm_src);
+	loop_del(&m->share_src);
 	loop_del(&m->console_src);
 	loop_del(&m->log_src);
 	mux_fini(&m->mux);
@@ -234,6 +235,17 @@ static bool boot_instead(struct monitor *m)
 	if (m->hooks_done && m->cgroups_done)
 		boot_again(m);
 	return true;
+}
+
+/* The VM's file server ended, and the VM does not see that by itself: its programs could only hang. Where the
+ * VM ended first this comes too late to change its exit status. */
+static void on_share_end(struct source *s, uint32_t events unused_arg)
+{
+	struct monitor *m = container_of(s, struct monitor, share_src);
+
+	loop_del(s);
+	m->share_gone = true;
+	m->hv->ops->stop(m->hv);
 }
 
 /* The VM's process ended. */
@@ -255,6 +267,8 @@ static void on_vm_end(struct source *s, uint32_t events)
 	}
 	if (boot_instead(m))
 		return;
+	if (m->share_gone && WIFSIGNALED(status))
+		str_add(&why, "cor-fsd, which serves its files, ended; ");
 	m->hv->ops->why(m->hv, status, &why);
 	(void)err_set(&e, -EIO, "%s", str_check(&why) == 0 && why.p ? why.p : "the virtual machine ended");
 	monitor_failed(m, &e);
@@ -341,6 +355,8 @@ int monitor_watch_vm(struct monitor *m)
 	int r;
 
 	r = loop_add(&m->loop, &m->vm_src, m->hv->pidfd, EPOLLIN, on_vm_end);
+	if (r == 0 && m->hv->helper_fd >= 0 && !m->hv->ops->minds_share)
+		r = loop_add(&m->loop, &m->share_src, m->hv->helper_fd, EPOLLIN, on_share_end);
 	if (r == 0)
 		r = loop_add(&m->loop, &m->console_src, m->hv->console_fd, EPOLLIN, on_console);
 	if (r == 0)

@@ -59,7 +59,7 @@ struct monitor {
 	uint64_t nonce;
 	uint64_t vm_started_ns;
 	uint64_t guest_epoch_ns; /* our clock when the guest's boot clock was 0; 0 = unknown */
-	struct source sync_src, vm_src, console_src, log_src, signal_src, listen_src;
+	struct source sync_src, vm_src, share_src, console_src, log_src, signal_src, listen_src;
 	int signal_fd, listen_fd;
 	struct timer boot_timer, kill_timer, flush_timer;
 	struct ring console, vm_log;
@@ -75,9 +75,10 @@ struct monitor {
 	bool hooks_done;   /* cor has run the hooks that precede the container */
 	bool cgroups_done; /* cor has moved us and the VM to the container's cgroup */
 	bool create_sent;
-	bool set_up; /* the agent has answered it */
-	bool exited; /* the container's process has ended: `end` is valid */
-	bool killed; /* SIGKILL was asked for: its output need not reach a reader that does not read */
+	bool set_up;     /* the agent has answered it */
+	bool exited;     /* the container's process has ended: `end` is valid */
+	bool share_gone; /* the VM's file server ended first: the VM was ended for that */
+	bool killed;     /* SIGKILL was asked for: its output need not reach a reader that does not read */
 	struct msg_exited end;
 	int tty_fd;   /* the container's terminal, slave side; -1 = none */
 	int stdio[3]; /* the container's; -1 = handed to the mux */

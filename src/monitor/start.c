@@ -233,7 +233,7 @@ static int start_vm(struct monitor *m, struct err *e)
 	r = m->plan.keeper ? keeper_hold(m, e) : 0;
 	if (r == 0)
 		r = hv_new(&m->plan.vm, &m->hv, e);
-	if (r == 0 && !m->hv->ops->own_share)
+	if (r == 0 && !m->plan.vm.fsd_path)
 		r = share_open(m->plan.vm.share, e);
 	if (r < 0)
 		return r;

@@ -125,22 +125,31 @@ static int check_file(const char *what, const char *path, struct err *e)
 	return 0;
 }
 
+/* A program of ours. */
+static int find_part(const char *libexecdir, const char *name, struct arena *a, char **ret, struct err *e)
+{
+	int r = spawn_find(libexecdir, name, a, ret);
+
+	return r < 0 ? err_set(e, r, "%s/%s: %m (is Cor installed completely? ninja install)", libexecdir,
+			       name)
+		     : 0;
+}
+
+static int find_fsd(const char *libexecdir, struct arena *a, struct vmcfg *ret, struct err *e)
+{
+	int r = find_part(libexecdir, "cor-jail", a, &ret->jail_path, e);
+
+	return r < 0 ? r : find_part(libexecdir, "cor-fsd", a, &ret->fsd_path, e);
+}
+
 int plan_find_vmm(const char *libexecdir, struct arena *a, struct vmcfg *ret, struct err *e)
 {
-	const struct {
-		const char *name;
-		char **path;
-	} parts[] = { { "cor-vmm", &ret->hypervisor_path },
-		      { "cor-jail", &ret->jail_path },
-		      { "cor-fsd", &ret->fsd_path } };
+	int r = find_part(libexecdir, "cor-vmm", a, &ret->hypervisor_path, e);
 
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-		int r = spawn_find(libexecdir, parts[i].name, a, parts[i].path);
-
-		if (r < 0)
-			return err_set(e, r, "%s/%s: %m (is Cor installed completely? ninja install)",
-				       libexecdir, parts[i].name);
-	}
+	if (r == 0)
+		r = find_fsd(libexecdir, a, ret, e);
+	if (r < 0)
+		return r;
 	ret->hypervisor = PLAN_HV_KVM;
 	ret->kvm = true;
 	return 0;
@@ -149,7 +158,7 @@ int plan_find_vmm(const char *libexecdir, struct arena *a, struct vmcfg *ret, st
 bool plan_wants_qemu(const struct settings *s)
 {
 	return s->hypervisor == SETTINGS_HV_QEMU || s->qemu_path || s->accel != SETTINGS_ACCEL_AUTO ||
-	       s->qemu_params.n > 0;
+	       s->share != SETTINGS_SHARE_9P || s->qemu_params.n > 0;
 }
 
 static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
@@ -161,6 +170,10 @@ static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret
 		.hypervisor = PLAN_HV_QEMU, .kvm = ret->kvm, .memory = ret->memory, .vcpus = ret->vcpus
 	};
 	r = plan_find_qemu(s, a, &ret->hypervisor_path, e);
+	if (r < 0)
+		return r;
+	if (s->share == SETTINGS_SHARE_VIRTIOFS)
+		r = find_fsd(in->libexecdir, a, ret, e);
 	if (r < 0)
 		return r;
 	/* A sanitizer build has none: its absence is no error. */

@@ -30,7 +30,7 @@ int templates_plan(const struct settings *s, struct arena *a, struct vmcfg *vm, 
 	int r;
 
 	*ret_wanted = false;
-	if (!s->template)
+	if (!s->template || !vmcfg_can_clone(vm))
 		return 0;
 	r = templates_store(s, a, &store, e);
 	if (r < 0)
@@ -53,8 +53,14 @@ int templates_default(const struct settings *s, const char *libexecdir, struct a
 		.spec = &none, .settings = s, .state_dir = "/", .libexecdir = libexecdir
 	};
 	scoped_strv warnings = { 0 };
+	int r;
 
-	return plan_vm(&in, a, ret, &warnings, e);
+	r = plan_vm(&in, a, ret, &warnings, e);
+	if (r == 0 && !vmcfg_can_clone(ret))
+		r = err_set(e, -ENOTSUP,
+			    "qemu.share = virtiofs: QEMU can't save such a VM: set it to 9p, or take "
+			    "hypervisor = kvm");
+	return r;
 }
 
 static int make(const struct templates_beside *b, struct err *e)

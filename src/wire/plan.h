@@ -18,8 +18,10 @@ struct vm_layer {
 struct vmcfg {
 	uint32_t hypervisor; /* enum plan_hypervisor */
 	char *hypervisor_path;
-	char *jail_path, *fsd_path; /* of PLAN_HV_KVM: cor-jail, cor-fsd */
-	char *hypervisor_preload;   /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu_fix.c) */
+	/* cor-jail and cor-fsd: the share is a virtio-fs that cor-fsd serves. NULL with PLAN_HV_QEMU: a 9p of
+	 * QEMU's own. */
+	char *jail_path, *fsd_path;
+	char *hypervisor_preload; /* shared object for its LD_PRELOAD, NULL = none (hyper/qemu_fix.c) */
 	struct pack_strs hypervisor_params; /* extra arguments: vm.hypervisor.parameters */
 	bool kvm;                           /* KVM passed its probe; else software emulation */
 	char *kernel;                       /* uncompressed ELF */
@@ -42,6 +44,12 @@ struct vmcfg {
 static inline size_t vmcfg_os_layers(const struct vmcfg *cfg)
 {
 	return !cfg->initrd && cfg->layers.n;
+}
+
+/* Whether such a VM can be saved and cloned: QEMU saves none whose files another process serves. */
+static inline bool vmcfg_can_clone(const struct vmcfg *cfg)
+{
+	return cfg->hypervisor != PLAN_HV_QEMU || !cfg->fsd_path;
 }
 
 /* A bind mount's host side. */

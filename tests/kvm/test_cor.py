@@ -7,17 +7,16 @@ import difflib
 import json
 import os
 import pathlib
-import re
 import shlex
 
 import builds
 import bundle
 import harness
 import kvmhost
+import nested
 from harness import case
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
-LINE = re.compile(r"(?P<step> {4})?(?P<no>not )?ok (?:\d+ )?- (?P<name>.*?) \((?P<secs>[\d.]+) s\)(?: # SKIP (?P<why>.*))?$")
 SLOWER = 4  # guests of an emulated host
 QEMU = ("qemu.accel=kvm",)
 OURS = ("hypervisor=kvm",)
@@ -35,19 +34,7 @@ def vm_tests(t, *names, settings=QEMU, timeout=120):
     host = kvmhost.of(t)
     env = {"COR_TEST_SLOW": harness.SLOW * SLOWER} if host.emulated else {}
     res = host.run(argv + ["vm"], env=env, timeout=timeout)
-    steps = []
-    for line in res.out.splitlines():
-        m = LINE.match(line)
-        if m:
-            status = "skip" if m["why"] else "fail" if m["no"] else "ok"
-            steps.append(harness.Step(m["name"], status, float(m["secs"]), m["why"] or ""))
-        elif steps and steps[-1].status == "fail":
-            steps[-1].text += line.replace("#   ", "", 1) + "\n"
-    t.steps += steps
-    if res.over or res.code not in (0, 1) or (res.code == 1) != any(s.status == "fail" for s in steps):
-        t.fail(str(res))
-    passed = {s.name for s in steps}
-    t.true(all(any(n in p for p in passed) for n in names), f"one of {names} is no test: {sorted(passed)}")
+    nested.steps(t, res, names)
 
 
 @case(timeout=60, only=("cor",), quick=True)

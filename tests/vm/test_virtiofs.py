@@ -3,13 +3,18 @@
 import difflib
 import os
 import pathlib
+import shlex
 import signal
 
 import builds
+import bundle
 import kvmhost
-import leak
+import nested
 from harness import case
 
+ON = ("--set", "qemu.share=virtiofs")
+BIND_CASES = ("open files", "renames", "maps", "nodes")
+CAPS = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETFCAP MKNOD SYS_ADMIN NET_BIND_SERVICE"
 CMDLINE = "console=hvc0 panic=-1 quiet"
 
 
@@ -37,15 +42,20 @@ def qemu(t, sock, script, programs=(), memory="256M"):
     return console.read_text().replace("\r", "")
 
 
+def open_to_all(directory):
+    """fsprobe asks as other users, too."""
+    for d in (directory, *directory.parents):
+        if not os.stat(d).st_mode & 0o001:
+            d.chmod(os.stat(d).st_mode | 0o001)
+
+
 @case(timeout=250, vm=True, needs=("qemu-system-x86_64",), only=("cor",))
 def test_foreign_vmm(t):
     """A guest of QEMU's whose directory is served by cor-fsd: lib/fsprobe.c sees what it sees on the host."""
     plain, shared = t.dir / "plain", t.dir / "shared"
     for d in (plain, shared):
         d.mkdir()
-    for d in (t.dir, *t.dir.parents):  # it asks as other users, too
-        if not os.stat(d).st_mode & 0o001:
-            d.chmod(os.stat(d).st_mode | 0o001)
+    open_to_all(t.dir)
     probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
     want = t.run([probe, plain], check=0, timeout=60).out.splitlines()
     child, sock, log = server(t, shared)
@@ -70,3 +80,56 @@ def test_read_only(t):
     """)
     t.eq([line for line in said.splitlines() if "touch" not in line], ["from the host", "refused", "d"])
     t.eq(sorted(os.listdir(shared)), ["d"])
+
+
+@case(timeout=200, vm=True, only=("cor",))
+def test_container(t):
+    """qemu.share = virtiofs: the same questions in a container, of its root and of a bind mount; it boots, templates or not."""
+    probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
+    plain, bind, shared = t.dir / "plain", t.dir / "bind", t.dir / "shared"
+    for d in (plain, bind, shared):
+        d.mkdir()
+    open_to_all(t.dir)
+    binds = shlex.join(BIND_CASES)
+    conf = bundle.config(["/bin/sh", "-c", f"/fsprobe /work && /fsprobe /mnt {binds} && cat /proc/mounts"])
+    conf["process"]["capabilities"] = {k: ["CAP_" + c for c in CAPS.split()] for k in ("bounding", "effective", "permitted")}
+    conf["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    bundle.bind(conf, shared, "/mnt", "rw")
+    c = t.rt.container(conf)
+    (c.rootfs / "fsprobe").write_bytes(probe.read_bytes())
+    (c.rootfs / "fsprobe").chmod(0o755)
+    (c.rootfs / "work").mkdir()
+    want = [line for argv in ([probe, plain], [probe, bind, *BIND_CASES]) for line in t.run(argv, check=0, timeout=60).out.splitlines()]
+    lines = c.run(timeout=100, check=0, globals_=ON + ("--set", "template=on", "--set", f"template.dir={t.dir}/templates")).out.splitlines()
+    at = len(want)
+    t.eq(list(difflib.unified_diff(want, lines[:at], "the host's", "through virtio-fs", lineterm="", n=1)), [])
+    types = {line.split()[1]: line.split()[2] for line in lines[at:]}
+    t.eq((types["/"], types["/mnt"]), ("virtiofs", "virtiofs"))
+    t.eq([p.name for p in (t.dir / "templates").rglob("state")], [])
+    r = t.rt("template", "make", check=1, globals_=ON)
+    t.has(r.err, "qemu.share = virtiofs: QEMU can't save such a VM: set it to 9p")
+
+
+@case(timeout=100, vm=True, only=("cor",))
+def test_server_ends(t):
+    """cor-fsd is killed: the VM, which could only hang, is ended with it, and the error says why."""
+    c = t.rt.container(bundle.config("echo up; exec sleep 1000"))
+    c.create(globals_=ON)
+    c.start()
+    c.wait_out("up")
+    os.kill(int((t.rt.root / c.id / "helper").read_text().split()[0]), signal.SIGKILL)
+    t.eq(c.wait(30), 128 + signal.SIGKILL)
+    t.has(c.log.read_text() + c.err(), "cor-fsd, which serves its files, ended")
+    t.eq(c.state()["status"], "stopped")
+    c.delete()
+
+
+@case(timeout=500, vm=True, only=("cor",))
+def test_others(t):
+    """Tests of this lane once more, with the files by cor-fsd: roots, mounts, a pause, what is left when each process is killed, images."""
+    # Not rootfs.live: it wants the host's changes seen at once, which takes a second here (docs/files.md, "What differs").
+    names = ("vm/mounts.", "vm/rootfs.as_oracle", "vm/rootfs.special_files", "vm/rootfs.relative_and_odd_roots", "vm/life.pause", "vm/life.kill_each_process", "vm/life.guest_panic", "vm/image.layers")
+    argv = [builds.TESTS / "run", "--runtime", t.opts.runtime, "--build", pathlib.Path(t.opts.runtime).parents[3], "--jobs", "2", *ON]
+    for n in names:
+        argv += ["--filter", n]
+    nested.steps(t, t.run([*argv, "vm"], timeout=450), names)

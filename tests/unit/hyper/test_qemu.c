@@ -97,6 +97,36 @@ static bool holds(const struct vmcfg *cfg, const char *text)
 	return false;
 }
 
+/* The share by cor-fsd: memory that it can map, a socket to it, no 9p; and no template. */
+static void test_virtiofs(void **state)
+{
+	static char jail[] = "/cor-jail", fsd[] = "/cor-fsd", dir[] = "/t";
+	struct vmcfg c = config();
+	scoped_strv args = { 0 };
+	scoped_str words = { 0 };
+	struct err e = { 0 };
+
+	c.jail_path = jail;
+	c.fsd_path = fsd;
+	assert_int_equal(qemu_args(&c, &args, &e), 0);
+	assert_true(has_arg(&args, "-object", "memory-backend-memfd,id=mem,size=512M,share=on"));
+	assert_true(has_arg(&args, "-machine", "memory-backend=mem"));
+	assert_true(has_arg(&args, "-chardev", "socket,id=share,fd=6"));
+	assert_true(has_arg(&args, "-device", "vhost-user-fs-pci,chardev=share,tag=cor"));
+	assert_false(holds(&c, "9p"));
+	assert_false(holds(&c, "/run/a"));
+	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
+	assert_non_null(strstr(words.p, " " WORD_VIRTIOFS " "));
+	assert_false(vmcfg_can_clone(&c));
+	c.template_dir = dir;
+	assert_int_equal(qemu_args(&c, &args, &e), -EINVAL);
+	c.template_dir = NULL;
+	c.jail_path = NULL;
+	assert_int_equal(qemu_args(&c, &args, &e), -EINVAL);
+	c.fsd_path = NULL;
+	assert_true(vmcfg_can_clone(&c));
+}
+
 /* A layer is a descriptor that the monitor has opened; nothing else changes. */
 static void test_layers(void **state)
 {
@@ -559,6 +589,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_virtiofs),
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),

@@ -357,6 +357,17 @@ static void test_hypervisor(void **state)
 	assert_int_equal(p->vm.hypervisor, PLAN_HV_KVM);
 	assert_int_equal(p->vm.vcpus, 64);
 	assert_int_equal(f->warnings.n, 0);
+	set(f, "qemu.share=virtiofs"); /* a key of QEMU's: that is what is meant */
+	if (access("/usr/bin/qemu-system-x86_64", X_OK) == 0) {
+		p = plan(f, HEAD PROC "}");
+		assert_int_equal(p->vm.hypervisor, PLAN_HV_QEMU);
+		assert_true(p->vm.jail_path && p->vm.fsd_path);
+		assert_int_equal(unlinkat(f->t->fd, "cor-fsd", 0), 0);
+		assert_int_equal(make(f, HEAD PROC "}", &e), -ENOENT);
+		assert_non_null(strstr(e.msg, "cor-fsd: No such file"));
+		assert_int_equal(tmpdir_write(f->t, "cor-fsd", "x"), 0);
+	}
+	set(f, "qemu.share=9p");
 	set(f, "vm.vcpus=65");
 	if (access("/usr/bin/qemu-system-x86_64", X_OK) == 0) {
 		p = plan(f, HEAD PROC "}");
