@@ -28,16 +28,8 @@ DISK_MIB = 96
 MEMORY = "512M"
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_pmem", "nd_pmem", *kvmhost.EXT4, "virtiofs")
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
-# Words with "=" and no "." are the environment of /init.
-INIT = """#!/busybox sh
-/busybox mkdir -p /proc /sys /dev /mnt
-/busybox mount -t proc proc /proc; /busybox mount -t sysfs sys /sys; /busybox mount -t devtmpfs dev /dev
-for m in $(/busybox cat /order); do /busybox insmod /modules/$m; done
-until [ -c /dev/hvc0 ]; do /busybox usleep 1000; done
-exec </dev/hvc0 >/dev/hvc0 2>&1
-/busybox mount -t $fs_type -o $fs_options $fs_source /mnt && /fsbench /mnt %d %d %d
-/busybox poweroff -f
-"""
+# Words of the command line with "=" and no "." are the environment of /init.
+GUEST = "busybox mkdir /mnt; busybox mount -t $fs_type -o $fs_options $fs_source /mnt && fsbench /mnt {}"
 CMDLINE = ("console=hvc0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable rcupdate.rcu_expedited=1 "
            "fs_type={} fs_source={} fs_options={}")
 Q35 = count.Q35.replace("-bios qboot.rom ", "")
@@ -116,18 +108,7 @@ def initrd(bench, opts):
     path = bench.dir / "fs-initrd"
     if path.exists():
         return path
-    order = kvmhost.load_order(kvmhost.kernel(), MODULES)
-    with open(path, "wb") as f:
-        c = kvmhost.Cpio(f)
-        c.file("busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)
-        c.file("fsbench", bench.helper("fsbench").read_bytes(), 0o755)
-        c.file("init", (INIT % (opts.files, opts.mib, opts.blocks)).encode(), 0o755)
-        c.link("dev/console", "hvc0")
-        for p in order:
-            c.file(f"modules/{p.name}", p.read_bytes())
-        c.file("order", "".join(p.name + "\n" for p in order).encode())
-        c.end()
-    return path
+    return kvmhost.write_guest(path, GUEST.format(" ".join(sizes(opts))), MODULES, [bench.helper("fsbench")])
 
 
 def config(opts):

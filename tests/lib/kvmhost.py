@@ -200,16 +200,20 @@ class Cpio:
         self.entry("TRAILER!!!", 0)
 
 
+def add_modules(cpio, kernel_dir, names, more=()):
+    """modules/*.ko: these and what they need. modules/order: in which order to load `names`; `more` only lie there."""
+    for p in load_order(kernel_dir, names + more):
+        cpio.file(f"modules/{p.name}", p.read_bytes())
+    cpio.file("modules/order", "".join(p.stem + "\n" for p in load_order(kernel_dir, names)).encode())
+
+
 def write_initramfs(path, kernel_dir, names=LOADED, more=None):
     """busybox, kvmhost-init and modules; more(cpio) adds files."""
     with open(path, "wb") as f:
         c = Cpio(f)
         c.file("busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)
         c.file("init", (LIB / "kvmhost-init").read_bytes(), 0o755)
-        loaded = load_order(kernel_dir, names)
-        for p in load_order(kernel_dir, names + (ON_DEMAND if names is LOADED else ())):
-            c.file(f"modules/{p.name}", p.read_bytes())
-        c.file("modules/order", "".join(p.stem + "\n" for p in loaded).encode())
+        add_modules(c, kernel_dir, names, ON_DEMAND if names is LOADED else ())
         if more:
             more(c)
         c.end()
@@ -218,33 +222,34 @@ def write_initramfs(path, kernel_dir, names=LOADED, more=None):
 # --- guests of a test's own --------------------------------------------------------------------
 
 GUEST_MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon")
-# /bin/busybox and the modules are in the initramfs; what a test adds comes after this.
+# Modules, then the console; hvc0 comes with the hypervisor's answer.
 GUEST_INIT = """#!/bin/busybox sh
 PATH=/bin; export PATH
 busybox mkdir -p /proc /sys /dev
 busybox mount -t proc proc /proc; busybox mount -t sysfs sys /sys; busybox mount -t devtmpfs dev /dev
-for m in $(busybox cat /modules/order); do busybox insmod /modules/$m; done
-until [ -c /dev/hvc0 ]; do busybox usleep 1000; done  # comes with the host's answer
+for m in $(busybox cat /modules/order); do busybox insmod /modules/$m.ko; done
+until [ -c /dev/hvc0 ]; do busybox usleep 1000; done
 exec </dev/hvc0 >/dev/hvc0 2>&1
 """
 
 
-def initramfs(t, script, modules=(), programs=()):
-    """A guest that runs the script on its console and powers off."""
-    path = t.path("initramfs")
+def write_guest(path, script, modules, programs=()):
+    """The initramfs of a guest with the kernel of kernel(), without an init system: runs a shell script on its console and powers
+    off. modules: what it loads; virtio_console must be there. programs: paths, copied to /bin beside busybox. Returns the path."""
     with open(path, "wb") as f:
         c = Cpio(f)
-        c.file("bin/busybox", pathlib.Path(shutil.which("busybox")).read_bytes(), 0o755)
+        for p in (pathlib.Path(shutil.which("busybox")), *programs):
+            c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
         c.file("init", (GUEST_INIT + script + "\nbusybox poweroff -f\n").encode(), 0o755)
         c.link("dev/console", "hvc0")
-        for p in programs:
-            c.file(f"bin/{p.name}", p.read_bytes(), 0o755)
-        order = load_order(kernel(), GUEST_MODULES + modules)
-        for p in order:
-            c.file(f"modules/{p.name}", p.read_bytes())
-        c.file("modules/order", "".join(p.name + "\n" for p in order).encode())
+        add_modules(c, kernel(), modules)
         c.end()
     return path
+
+
+def initramfs(t, script, modules=(), programs=()):
+    """write_guest() for a test: modules beside the usual ones."""
+    return write_guest(t.path("initramfs"), script, GUEST_MODULES + modules, programs)
 
 
 # --- hosts --------------------------------------------------------------------------------------
