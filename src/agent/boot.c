@@ -167,6 +167,7 @@ static void prepare_layers(const char *demand)
 {
 	static const char *const modules[] = { "nd_pmem", "virtio_pmem", "crc32c_generic", "erofs",
 					       "overlay" };
+	static const char *const disk_modules[] = { "virtio_blk", "ext4" };
 	unsigned n = layers_announced();
 	struct err e = { 0 };
 
@@ -174,6 +175,8 @@ static void prepare_layers(const char *demand)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(modules); i++)
 		boot_load_on_demand(demand, modules[i]);
+	for (size_t i = 0; i < ARRAY_LEN(disk_modules) && boot_has_word(WORD_DISK); i++)
+		boot_load_on_demand(demand, disk_modules[i]);
 	if (layers_await(n, &e) < 0)
 		log_error("%s", e.msg);
 }

@@ -18,11 +18,16 @@
 #include "base/str.h"
 
 #define DIR_LAYERS "/run/cor/layers" /* N: what is on device N */
-#define DIR_UPPER  "/run/cor/upper"  /* a tmpfs: what the container writes */
+#define DIR_UPPER  "/run/cor/upper"  /* a tmpfs, or the disk: what the container writes */
 #define WAIT_MS    10000             /* for a device, on a machine that may be emulated and busy */
-#define SUPER_AT   1024              /* erofs_fs.h: where the superblock is, and the UUID in it */
-#define UUID_AT    48
+#define SUPER_AT   1024              /* where the superblock is; in it the UUID: */
+#define EROFS_AT   48
+#define EXT4_AT    104
 #define UUID_LEN   16
+#define DISK_FIRST "/dev/vda"
+/* What is freed goes back to the host at once. Nobody mounts it after this machine: no barriers, no early
+ * writing of what was replaced. */
+#define DISK_DATA "discard,nobarrier,noauto_da_alloc"
 
 unsigned layers_announced(void)
 {
@@ -40,12 +45,13 @@ static char *device(unsigned i)
 int layers_await(unsigned n, struct err *e)
 {
 	scoped_fd events = boot_open_uevents();
+	unsigned disk = boot_has_word(WORD_DISK);
 	char drop[4096];
 
 	if (events < 0)
 		return err_set(e, events, "device events: %m");
-	for (unsigned i = 0; i < n;) {
-		scoped_free char *path = device(i);
+	for (unsigned i = 0; i < n + disk;) {
+		scoped_free char *path = i < n ? device(i) : strdup(DISK_FIRST);
 
 		if (!path)
 			return err_set(e, -ENOMEM, "out of memory");
@@ -77,21 +83,29 @@ static int open_device(unsigned i, int *ret, struct err *e)
 	return 0;
 }
 
-static int has_uuid(unsigned i, const char *want, bool *ret, struct err *e)
+/* uuid_at: where it is in the superblock. */
+static int has_uuid(int fd, off_t uuid_at, const char *want, bool *ret)
 {
-	uint8_t super[UUID_AT + UUID_LEN];
 	char got[2 * UUID_LEN + 1];
+	uint8_t uuid[UUID_LEN];
+
+	if (pread(fd, uuid, sizeof uuid, SUPER_AT + uuid_at) != (ssize_t)sizeof uuid)
+		return -EIO;
+	for (size_t k = 0; k < UUID_LEN; k++)
+		(void)snprintf(got + 2 * k, 3, "%02x", uuid[k]); /* fits */
+	*ret = str_eq(got, want);
+	return 0;
+}
+
+static int is_layer(unsigned i, const char *want, bool *ret, struct err *e)
+{
 	scoped_fd fd = -1;
 	int r = open_device(i, &fd, e);
 
 	if (r < 0)
 		return r;
-	if (pread(fd, super, sizeof super, SUPER_AT) != (ssize_t)sizeof super)
-		return err_set(e, -EIO, "image %u: its superblock can't be read", i);
-	for (size_t k = 0; k < UUID_LEN; k++)
-		(void)snprintf(got + 2 * k, 3, "%02x", super[UUID_AT + k]); /* fits */
-	*ret = str_eq(got, want);
-	return 0;
+	r = has_uuid(fd, EROFS_AT, want, ret);
+	return r < 0 ? err_set(e, r, "image %u: its superblock can't be read", i) : 0;
 }
 
 /* Of the n devices the last ones are the images'. The kernel numbers them as it finds them, which is in
@@ -102,7 +116,7 @@ static int find_device(const struct pack_strs *all, unsigned i, bool *taken, uns
 	for (unsigned k = 0; k < n; k++) {
 		unsigned at = (n - (unsigned)all->n + i + k) % n;
 		bool same = false;
-		int r = taken[at] ? 0 : has_uuid(at, all->p[i], &same, e);
+		int r = taken[at] ? 0 : is_layer(at, all->p[i], &same, e);
 
 		if (r < 0)
 			return r;
@@ -135,16 +149,48 @@ static int mount_layer(const struct pack_strs *all, unsigned i, bool *taken, uns
 	return 0;
 }
 
-static int make_upper(const struct msg_ctr *c, struct err *e)
+/* A qemu.params of the host's may have added disks of its own. */
+static int find_disk(const char *uuid, char ret[sizeof DISK_FIRST])
+{
+	bool same = false;
+
+	memcpy(ret, DISK_FIRST, sizeof DISK_FIRST);
+	for (char *last = ret + sizeof DISK_FIRST - 2; *last <= 'z'; ++*last) {
+		scoped_fd fd = open(ret, O_RDONLY | O_CLOEXEC);
+		int r = fd < 0 ? -errno : has_uuid(fd, EXT4_AT, uuid, &same);
+
+		if (r < 0)
+			return r == -ENOENT ? -ENODEV : r;
+		if (same)
+			return 0;
+	}
+	return -ENODEV;
+}
+
+static int mount_upper(const struct msg_ctr *c)
 {
 	scoped_free char *data =
 		c->upper ? str_fmt("mode=755,size=%llu", (unsigned long long)c->upper) : str_fmt("mode=755");
+	char disk[sizeof DISK_FIRST];
 	int r = data ? io_mkdirs(DIR_UPPER, 0700) : -ENOMEM;
 
-	if (r == 0 && (mount("tmpfs", DIR_UPPER, "tmpfs", MS_NODEV | MS_NOSUID, data) < 0 ||
-		       mkdir(DIR_UPPER "/upper", 0755) < 0 || mkdir(DIR_UPPER "/work", 0700) < 0))
+	if (r < 0)
+		return r;
+	if (!c->disk)
+		return mount("tmpfs", DIR_UPPER, "tmpfs", MS_NODEV | MS_NOSUID, data) < 0 ? -errno : 0;
+	r = find_disk(c->disk, disk);
+	if (r < 0)
+		return r;
+	return mount(disk, DIR_UPPER, "ext4", MS_NODEV | MS_NOSUID, DISK_DATA) < 0 ? -errno : 0;
+}
+
+static int make_upper(const struct msg_ctr *c, struct err *e)
+{
+	int r = mount_upper(c);
+
+	if (r == 0 && (mkdir(DIR_UPPER "/upper", 0755) < 0 || mkdir(DIR_UPPER "/work", 0700) < 0))
 		r = -errno;
-	return r < 0 ? err_set(e, r, "the writable layer: %m") : 0;
+	return r < 0 ? err_set(e, r, "the writable layer%s: %m", c->disk ? " on a disk" : "") : 0;
 }
 
 /* overlayfs wants the top layer first. */

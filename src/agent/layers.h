@@ -1,6 +1,6 @@
 /* layers.h - a container's root from images: EROFS file systems on pmem devices, mapped from the host's page
- * cache (DAX) and stacked by overlayfs below a layer in memory. Called by boot.c (devices) and agent.c
- * (mounts); docs/images.md.
+ * cache (DAX) and stacked by overlayfs below a layer in memory or on a disk. Called by boot.c (devices) and
+ * agent.c (mounts); docs/images.md.
  *
  * Trusts: the host's list. Distrusts: the images, as far as that is possible: it is this guest's kernel that
  * reads them, and nobody else's. */
@@ -12,8 +12,8 @@
 
 /* How many devices the kernel's command line announces; 0 = none. */
 unsigned layers_announced(void);
-/* Waits until their block devices are there: before a template is saved, which then holds what the kernel
- * keeps about each page of them. Reads nothing of them. */
+/* Waits until their block devices are there, and the disk if one is announced: before a template is saved,
+ * which then holds what the kernel keeps about each page of them. Reads nothing of them. */
 int must_check layers_await(unsigned n, struct err *e);
 /* Mounts the container's root on `on`. The devices may have other content than when the kernel first saw
  * them. */

@@ -89,6 +89,11 @@ static const struct opt rows[] = {
 	  "the VM" },
 	{ "image.writable", 0, OPT_SIZE, HOST, AT(image_writable), 0, 16 * TIB, NULL, NULL,
 	  "how much a container of an image may write over it, in the VM's memory; 0 is half of that" },
+	{ "image.disk", 0, OPT_SIZE, HOST, AT(image_disk), 0, SETTINGS_DISK_MAX, NULL, NULL,
+	  "instead of memory: what it writes goes to a sparse file of this size, which goes with it; 0 is "
+	  "none" },
+	{ "image.disk_dir", 0, OPT_PATH, HOST, AT(image_disk_dir), 0, 0, NULL, NULL,
+	  "where these files take their space; only root may be able to write there" },
 	{ "log.level", 0, OPT_ENUM, HOST, AT(log_level), 0, 0, log_levels, NULL,
 	  "messages of this level and more urgent ones are logged; auto is info with --log, else warn" },
 	{ "annotations.allow", 0, OPT_WORDS, HOST, AT(annotations_allow), 0, 0, NULL, NULL,
@@ -133,7 +138,8 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);
 	/* beside the mini-OS: of an installed Cor in /var/lib/cor, of a build tree in the tree */
 	s->template_dir = arena_fmt(&s->mem, "%.*s/templates", slash ? (int)(slash - osdir) : 0, osdir);
-	if (!s->kernel || !s->initrd || !s->template_dir) {
+	s->image_disk_dir = arena_fmt(&s->mem, "%.*s/disks", slash ? (int)(slash - osdir) : 0, osdir);
+	if (!s->kernel || !s->initrd || !s->template_dir || !s->image_disk_dir) {
 		settings_fini(s);
 		return err_set(e, -ENOMEM, "settings: %m");
 	}

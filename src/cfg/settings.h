@@ -11,8 +11,9 @@
 
 #include "cfg/opt.h"
 
-#define SETTINGS_PREFIX "dev.cor." /* of our annotations */
-#define SETTINGS_FILE   "cor.conf"
+#define SETTINGS_PREFIX   "dev.cor." /* of our annotations */
+#define SETTINGS_FILE     "cor.conf"
+#define SETTINGS_DISK_MAX (8ull << 40) /* bytes of a disk: image.disk */
 
 enum settings_hypervisor { SETTINGS_HV_AUTO, SETTINGS_HV_QEMU, SETTINGS_HV_KVM, SETTINGS_HV_N };
 enum settings_share { SETTINGS_SHARE_9P, SETTINGS_SHARE_VIRTIOFS, SETTINGS_SHARE_N };
@@ -45,6 +46,8 @@ struct settings {
 	const char *image_store;       /* container images, made by cor-image */
 	bool image_convert;            /* a bundle's root becomes images, too */
 	uint64_t image_writable;       /* bytes that a container of an image may write; 0 = half the memory */
+	uint64_t image_disk;           /* instead: bytes of the disk that it writes to; 0 = none */
+	const char *image_disk_dir;    /* where those disks are */
 	struct opt_strs annotations_allow;
 	struct opt_strs spec_allow;
 	bool memory_asked, vcpus_asked; /* config.json named the VM's size itself */

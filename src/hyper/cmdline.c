@@ -119,6 +119,8 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 		str_addf(to, "%s%s", gap, keep_locks);
 	if (cfg->layers.n)
 		str_addf(to, "%s" WORD_LAYERS "%zu%s", gap, cfg->layers.n, layer_words[cfg->hypervisor]);
+	if (cfg->disk.path)
+		str_addf(to, "%s" WORD_DISK, gap);
 	if (vmcfg_os_layers(cfg))
 		str_addf(to, "%s%s", gap, os_words);
 	if (khz)

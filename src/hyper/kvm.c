@@ -19,6 +19,7 @@
 #include "base/mark.h"
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
+#include "hyper/disk.h"
 #include "hyper/fsd.h"
 #include "hyper/layers.h"
 #include "hyper/shape.h"
@@ -75,6 +76,7 @@ static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct e
 {
 	struct kvm_file files[KVM_FD_FILES_MAX - KVM_FD_FILES];
 	size_t n = kvm_files(cfg, files);
+	int r;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct kvm_file *f = &files[i];
@@ -87,8 +89,9 @@ static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct e
 		if (fds[i] < 0)
 			return err_set(e, -errno, "%s%s: %m", f->path ? "" : "template ", path);
 	}
-	*ret_n = n + cfg->layers.n;
-	return hv_layers_open(cfg, fds + n, e);
+	*ret_n = n + cfg->layers.n + hv_disk_fds(cfg);
+	r = hv_layers_open(cfg, fds + n, e);
+	return r == 0 ? hv_disk_open(cfg, fds + n + cfg->layers.n, e) : r;
 }
 
 /* ---- arguments ---- */
@@ -140,6 +143,8 @@ int kvm_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 		strv_add(to, "--pmem");
 		strv_addf(to, "fd:%zu,ro", KVM_FD_FILES + n + i);
 	}
+	if (hv_disk_fds(cfg))
+		add_fd(to, "--disk", "", KVM_FD_FILES + n + cfg->layers.n);
 	if (is_clone(cfg)) {
 		strv_add(to, "--clone");
 	} else {

@@ -17,9 +17,9 @@ enum kvm_fd {
 	KVM_FD_CONTROL,
 	KVM_FD_DEVICE, /* /dev/kvm */
 	KVM_FD_SHARE,  /* to cor-fsd */
-	KVM_FD_FILES,  /* from here on: see kvm_files(); then one for each of cfg->layers */
+	KVM_FD_FILES,  /* from here on: see kvm_files(); then one for each of cfg->layers; then the disk */
 	KVM_FD_FILES_MAX = KVM_FD_FILES + 3,
-	KVM_FD_N = KVM_FD_FILES_MAX + LAYERS_MAX
+	KVM_FD_N = KVM_FD_FILES_MAX + LAYERS_MAX + 1
 };
 
 /* Files of a template. */

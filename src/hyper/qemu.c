@@ -14,6 +14,7 @@
 
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
+#include "hyper/disk.h"
 #include "hyper/fsd.h"
 #include "hyper/layers.h"
 #include "hyper/qmp.h"
@@ -164,11 +165,14 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 /* Without a file for the memory its number is held by another one that is harmless: layers follow. */
 static int open_layers(const struct vmcfg *cfg, int theirs[QEMU_FD_N], struct err *e)
 {
+	int r;
+
 	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
 		theirs[QEMU_FD_MEMORY] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
 	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
 		return err_set(e, -errno, "channels to the hypervisor: %m");
-	return hv_layers_open(cfg, theirs + QEMU_FD_LAYERS, e);
+	r = hv_layers_open(cfg, theirs + QEMU_FD_LAYERS, e);
+	return r == 0 ? hv_disk_open(cfg, theirs + QEMU_FD_LAYERS + cfg->layers.n, e) : r;
 }
 
 /* The template's state, if this is to be a clone. */
@@ -267,6 +271,7 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.template_dir = NULL;
 	plain.template_make = false;
 	plain.merge = false;
+	hv_shape_layers(cfg, to);
 	r = hv_shape_files(files, ARRAY_LEN(files), to, e);
 	if (r == 0)
 		r = qemu_args(&plain, &args, e);

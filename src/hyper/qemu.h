@@ -17,8 +17,8 @@ enum qemu_fd {
 	QEMU_FD_QMP,
 	QEMU_FD_MEMORY,                 /* a template's, if there is one */
 	QEMU_FD_SHARE = QEMU_FD_MEMORY, /* or cor-fsd's socket: no template has one */
-	QEMU_FD_LAYERS,                 /* from here on, one for each of cfg->layers */
-	QEMU_FD_N = QEMU_FD_LAYERS + LAYERS_MAX
+	QEMU_FD_LAYERS,                 /* from here on, one for each of cfg->layers; then the disk */
+	QEMU_FD_N = QEMU_FD_LAYERS + LAYERS_MAX + 1
 };
 
 /* Files of a template: memory is mapped by the argument list, state goes over QMP. */

@@ -5,6 +5,7 @@
  * milliseconds, is in docs/machine.md. */
 #include <errno.h>
 
+#include "hyper/disk.h"
 #include "hyper/qemu.h"
 #include "hyper/shape.h"
 
@@ -131,6 +132,20 @@ static void add_layers(const struct vmcfg *cfg, struct strv *to)
 	}
 }
 
+/* The disk is what the monitor has opened, too. discard: what the guest deletes gives its space back. report:
+ * a host without space is an error that the guest sees; by default QEMU would stop it. locking: nobody else
+ * can open a file without a name. */
+static void add_disk(const struct vmcfg *cfg, struct strv *to)
+{
+	if (!hv_disk_fds(cfg))
+		return;
+	strv_add(to, "-blockdev");
+	strv_addf(to, "driver=file,node-name=disk,filename=/proc/self/fd/%zu,discard=unmap,locking=off",
+		  QEMU_FD_LAYERS + cfg->layers.n);
+	strv_add(to, "-device");
+	strv_add(to, "virtio-blk-pci,drive=disk,num-queues=1,rerror=report,werror=report");
+}
+
 /* RAM, and room behind it for devices that are memory. */
 static void add_size(const struct vmcfg *cfg, struct strv *to)
 {
@@ -205,6 +220,7 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 				   : "virtio-9p-pci,fsdev=share,mount_tag=cor");
 	add_balloon(cfg, to);
 	add_layers(cfg, to);
+	add_disk(cfg, to);
 	for (size_t i = 0; i < cfg->hypervisor_params.n; i++)
 		strv_add(to, cfg->hypervisor_params.p[i]);
 	r = strv_check(to);

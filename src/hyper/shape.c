@@ -35,6 +35,8 @@ void hv_shape_layers(const struct vmcfg *cfg, struct str *to)
 {
 	for (size_t i = 0; i < cfg->layers.n; i++)
 		str_addf(to, "layer %llu\n", (unsigned long long)cfg->layers.p[i].size);
+	if (cfg->disk.path)
+		str_addf(to, "disk %llu\n", (unsigned long long)cfg->disk.size);
 }
 
 int hv_shape_args(const struct strv *args, struct str *to, struct err *e)

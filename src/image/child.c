@@ -33,6 +33,7 @@ static const struct {
 	{ "ld", "binutils" },
 	{ "tar", "tar" },
 	{ "mkfs.erofs", "erofs-utils" },
+	{ "/sbin/mke2fs", "e2fsprogs" },
 };
 
 static const char *package_of(const char *tool)

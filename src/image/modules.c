@@ -26,6 +26,7 @@ const struct module_want module_table[] = {
 	{ "virtio_pmem", false, true, "images mapped from the host's page cache" },
 	{ "nd_pmem", false, true, "the block device of a virtio_pmem region, with DAX" },
 	{ "virtio_blk", false, true, "disks" },
+	{ "ext4", false, true, "a disk for what a container of an image writes" },
 	{ "virtio_net", false, true, "network" },
 	{ "virtio_balloon", true, true, "memory given back to the host" },
 	{ "virtio_rng", false, true, "entropy of the host" },

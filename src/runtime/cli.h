@@ -49,6 +49,7 @@ struct cli_image { /* run --image, and what goes only with it */
 	const char *cpus;            /* "1.5" */
 	struct opt_strs env, volume; /* KEY=VALUE; SOURCE:DESTINATION[:ro] */
 	uint64_t memory;             /* bytes, 0 = no limit */
+	uint64_t disk;               /* bytes of the disk for what it writes; 0 = as the settings say */
 	bool tty, read_only;
 };
 

@@ -115,6 +115,8 @@ static const struct opt run_rows[] = {
 	     "of an image: show a file or directory of the host there; may be repeated"),
 	FLAG("read-only", 0, AT(image.read_only), "of an image: nothing but volumes can be written"),
 	SIZE("memory", 'm', AT(image.memory), "of an image: memory limit"),
+	SIZE("disk", 0, AT(image.disk),
+	     "of an image: what is written goes to a sparse disk of this size instead of memory"),
 	TEXT("cpus", 0, AT(image.cpus), "NUMBER", "of an image: how many CPUs it may use, such as 1.5"),
 	TIMING_ROWS,
 	HELP,

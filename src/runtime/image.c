@@ -360,6 +360,8 @@ int image_load(struct cli *cli, struct spec *spec, struct image_root *ret, struc
 	char id[SHA256_HEX];
 	int r;
 
+	if (cli->image.disk)
+		cli->settings.image_disk = cli->image.disk;
 	r = store_open(&store, cli->settings.image_store, false, e);
 	if (r < 0)
 		return r;

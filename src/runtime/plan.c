@@ -412,6 +412,8 @@ static int name_layers(struct arena *a, struct mon_plan *plan, struct err *e)
 	size_t os = vmcfg_os_layers(&plan->vm), n = plan->vm.layers.n - os;
 	struct pack_strs *to = &plan->ctr.layers;
 
+	plan->ctr.disk = plan->vm.disk.uuid;
+
 	to->p = arena_array(a, n + 1, sizeof *to->p);
 	if (!to->p)
 		return no_memory(e);

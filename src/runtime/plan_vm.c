@@ -6,8 +6,10 @@
 #include <sys/sysinfo.h>
 
 #include "hyper/cmdline.h"
+#include "hyper/disk.h"
 #include "hyper/hyper.h"
 #include "hyper/layers.h"
+#include "image/disk.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
 #include "runtime/templates.h"
@@ -240,6 +242,19 @@ static int check_room(const struct vmcfg *vm, struct err *e)
 				 (unsigned long long)(size >> 20));
 }
 
+/* Only a root of images has something written over it. */
+static int add_disk(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
+{
+	const struct settings *s = in->settings;
+	scoped_free char *blank = NULL;
+	int r;
+
+	if (!in->layers.n || !s->image_disk)
+		return 0;
+	r = disk_blank(s->image_disk_dir, s->image_disk, &blank, e);
+	return r == 0 ? hv_disk_describe(blank, s->image_disk, a, ret, e) : r;
+}
+
 int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct strv *warnings,
 	    struct err *e)
 {
@@ -261,6 +276,8 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	r = hv_layers_describe(os, &in->layers, a, ret, e);
 	if (r == 0)
 		r = check_room(ret, e);
+	if (r == 0)
+		r = add_disk(in, a, ret, e);
 	if (r < 0)
 		return r;
 	ret->merge = str_eq(s->ksm_domain, s->template_domain);

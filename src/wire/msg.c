@@ -142,7 +142,7 @@ STATIC_REC(rec_timeoffset, msg_timeoffset, F(msg_timeoffset, PACK_STR, clock, 32
 
 REC(rec_ctr, msg_ctr, F(msg_ctr, PACK_STR, id, 1024), F(msg_ctr, PACK_STR, hostname, 256),
     F(msg_ctr, PACK_STR, domainname, 256), F(msg_ctr, PACK_STRS, layers, LAYERS_MAX),
-    F(msg_ctr, PACK_U64, upper, 0), F(msg_ctr, PACK_BOOL, root_readonly, 0),
+    F(msg_ctr, PACK_U64, upper, 0), F(msg_ctr, PACK_STR, disk, 32), F(msg_ctr, PACK_BOOL, root_readonly, 0),
     F(msg_ctr, PACK_U64, root_propagation, 0), F(msg_ctr, PACK_U64, namespaces, 0),
     FR(msg_ctr, PACK_RECS, uid_map, 340, rec_idmap), FR(msg_ctr, PACK_RECS, gid_map, 340, rec_idmap),
     FR(msg_ctr, PACK_RECS, time_offsets, 2, rec_timeoffset),

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 5u
+#define PROTO_VERSION 6u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 #define LAYERS_MAX  24u        /* of a container's root: as many as the VM's bus has room for */
@@ -24,6 +24,8 @@
 
 /* Another one, "cor.layers=N": the container's root is on N pmem devices. */
 #define WORD_LAYERS "cor.layers="
+/* And "cor.disk": there is a disk for what it writes. */
+#define WORD_DISK "cor.disk"
 
 enum msg_type {
 	/* host -> agent; id = request number, answered by MSG_A_RESULT with the same id */
@@ -295,6 +297,7 @@ struct msg_ctr {
 	 * bottom layer first. Empty: it is the share's. */
 	struct pack_strs layers;
 	uint64_t upper; /* bytes that may be written to that overlay, in guest memory; 0 = half of that */
+	char *disk;     /* instead: the UUID of the ext4 that is written to, 32 hex digits; or NULL */
 	bool root_readonly;
 	uint64_t root_propagation; /* MS_*, 0 = private */
 	uint64_t namespaces;       /* CLONE_NEW*: fresh ones in the guest */

@@ -35,6 +35,7 @@ static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_U64, memory, 0),
 	F(vmcfg, PACK_U32, vcpus, 0),
 	FR(vmcfg, PACK_RECS, layers, LAYERS_MAX, rec_layer),
+	FR(vmcfg, PACK_REC, disk, 0, rec_layer),
 	F(vmcfg, PACK_BOOL, merge, 0),
 	F(vmcfg, PACK_STR, share, LIM_PATH),
 	F(vmcfg, PACK_STR, template_dir, LIM_PATH),

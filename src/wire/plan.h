@@ -7,11 +7,12 @@
 
 enum plan_hypervisor { PLAN_HV_QEMU, PLAN_HV_KVM, PLAN_HV_N };
 
-/* An EROFS file as it was when the plan was made: whoever opens it finds the same or refuses it. */
+/* A file that holds a file system (EROFS; of a disk: ext4), as it was when the plan was made: whoever opens
+ * it finds the same or refuses it. */
 struct vm_layer {
 	char *path;    /* absolute; a regular file */
 	char *uuid;    /* of the file system: 32 hex digits */
-	uint64_t size; /* bytes, a multiple of LAYER_ALIGN */
+	uint64_t size; /* bytes; of a layer a multiple of LAYER_ALIGN */
 };
 
 /* One virtual machine. What a template is keyed by, too: hyper/template.h. */
@@ -33,6 +34,9 @@ struct vmcfg {
 	 * then the images that are the container's root, the bottom one first. Without any of those its root
 	 * is the share's. */
 	PACK_RECS_OF(struct vm_layer) layers;
+	/* A disk for what the container writes over the layers: each VM has a copy of this file, in the same
+	 * directory and without a name. disk.path == NULL: none. */
+	struct vm_layer disk;
 	bool merge;         /* offer its memory to the host's KSM: ksm.domain */
 	char *share;        /* directory shared with the guest (see monitor/share.h) */
 	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)

@@ -75,6 +75,18 @@ def test_vmm_run_image(t):
     vm_tests(t, "vm/image.life", settings=OURS + CLONES, timeout=250)
 
 
+@case(timeout=500, only=("cor",))
+def test_vmm_disk(t):
+    """On cor-vmm: what a container of an image writes goes to a disk."""
+    vm_tests(t, "vm/disk.written", settings=OURS, timeout=250)
+
+
+@case(timeout=400, only=("cor",))
+def test_vmm_disk_clones(t):
+    """On cor-vmm: each clone has a disk of its own."""
+    vm_tests(t, "vm/disk.clones", settings=OURS, timeout=350)
+
+
 @case(timeout=600, only=("cor",))
 def test_vmm_pool(t):
     """On cor-vmm: VMs that wait, one taken, killed, drained."""

@@ -17,6 +17,7 @@
 #include "hyper/cmdline.h"
 #include "hyper/hyper.h"
 #include "hyper/qemu.h"
+#include "hyper/shape.h"
 #include "tmpdir.h"
 
 #define WAIT_MS 20000
@@ -152,6 +153,38 @@ static void test_layers(void **state)
 	assert_int_equal(args.n, bare.n + 8);
 	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
 	assert_non_null(strstr(words.p, " cor.layers=2 numa=off"));
+	assert_null(strstr(words.p, "cor.disk"));
+}
+
+/* The disk is one more, behind the layers; a host without space must not stop the machine. */
+static void test_disk(void **state)
+{
+	static char path[] = "/disks/empty";
+	struct vm_layer layers[] = { { .size = 4u << 20 }, { .size = 2u << 20 } };
+	struct vmcfg c = config();
+	scoped_strv args = { 0 };
+	scoped_str words = { 0 };
+	struct str shapes[2] = { { 0 } };
+	struct err e = { 0 };
+
+	c.layers.p = layers;
+	c.layers.n = 2;
+	c.disk = (struct vm_layer){ .path = path, .size = 64u << 20 };
+	assert_int_equal(qemu_args(&c, &args, &e), 0);
+	assert_true(has_arg(&args, "-blockdev",
+			    "driver=file,node-name=disk,filename=/proc/self/fd/9,discard=unmap,locking=off"));
+	assert_true(has_arg(&args, "-device",
+			    "virtio-blk-pci,drive=disk,num-queues=1,rerror=report,werror=report"));
+	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
+	assert_non_null(strstr(words.p, " cor.layers=2 numa=off cor.disk"));
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+		hv_shape_layers(&c, &shapes[i]);
+		assert_int_equal(str_check(&shapes[i]), 0);
+		c.disk.size *= 2;
+	}
+	assert_string_not_equal(shapes[0].p, shapes[1].p);
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+		str_fini(&shapes[i]);
 }
 
 /* Free pages are reported if that can't reach a template; memory is offered to KSM when asked for. */
@@ -591,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_variants),
 		cmocka_unit_test(test_virtiofs),
 		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_disk),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline),

@@ -90,22 +90,31 @@ static void test_layers(void **state)
 	struct vm_layer one[] = { { .path = a, .size = 4u << 20 }, { .path = b, .size = 2u << 20 } };
 	struct vm_layer same[] = { { .path = b, .size = 4u << 20 }, { .path = a, .size = 2u << 20 } };
 	struct vm_layer other[] = { { .path = a, .size = 2u << 20 }, { .path = b, .size = 4u << 20 } };
-	struct str shapes[4] = { { 0 } };
+	static const char *const disk[] = { "--kernel", "fd:8",     "--initrd",  "fd:9",
+					    "--pmem",   "fd:10,ro", "--pmem",    "fd:11,ro",
+					    "--disk",   "fd:12",    "--cmdline", "quiet panic=-1" };
+	struct str shapes[6] = { { 0 } };
 	struct vmcfg c = config();
 	struct err e = { 0 };
 
 	c.layers.p = one;
 	c.layers.n = 2;
 	check_args(&c, more, ARRAY_LEN(more));
+	c.disk.path = a;
+	check_args(&c, disk, ARRAY_LEN(disk));
 	c.hypervisor_path = c.kernel = c.initrd = exe;
 	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
 		c.layers.p = i == 1 ? same : i == 2 ? other : one;
 		c.layers.n = i == 3 ? 1 : 2;
+		c.disk = (struct vm_layer){ .path = i >= 4 ? a : NULL,
+					    .size = i == 4 ? 64u << 20 : 128u << 20 };
 		assert_int_equal(kvm_ops.shape(&c, &shapes[i], &e), 0);
 	}
 	assert_string_equal(shapes[0].p, shapes[1].p);
 	assert_string_not_equal(shapes[0].p, shapes[2].p);
 	assert_string_not_equal(shapes[0].p, shapes[3].p);
+	assert_string_not_equal(shapes[0].p, shapes[4].p);
+	assert_string_not_equal(shapes[4].p, shapes[5].p);
 	for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
 		str_fini(&shapes[i]);
 }
