@@ -24,10 +24,12 @@
 static const char *const hypervisors[] = { "auto", "qemu", "kvm", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const shares[] = { "9p", "virtiofs", NULL };
+static const char *const verity[] = { "off", "on", "require", NULL };
 static const char *const log_levels[] = { "auto", "error", "warn", "info", "debug", NULL };
 _Static_assert(ARRAY_LEN(hypervisors) == SETTINGS_HV_N + 1, "a name per hypervisor");
 _Static_assert(ARRAY_LEN(accels) == SETTINGS_ACCEL_N + 1, "a name per accelerator");
 _Static_assert(ARRAY_LEN(shares) == SETTINGS_SHARE_N + 1, "a name per share");
+_Static_assert(ARRAY_LEN(verity) == SETTINGS_VERITY_N + 1, "a name for each");
 _Static_assert(ARRAY_LEN(log_levels) == LOG_LVL_N + 2, "auto, and a name per log level");
 
 #define HOST      (OPT_FROM_FILE | OPT_FROM_CLI)
@@ -87,6 +89,9 @@ static const struct opt rows[] = {
 	{ "image.convert", 0, OPT_BOOL, HOST, AT(image_convert), 0, 0, NULL, NULL,
 	  "make images of a bundle's root, once, and run the container from them; what it writes stays in "
 	  "the VM" },
+	{ "image.verity", 0, OPT_ENUM, HOST, AT(image_verity), 0, 0, verity, NULL,
+	  "layers of the store must be those whose fs-verity digest was noted: off doesn't look, on looks at "
+	  "those that have one, require wants one of each" },
 	{ "image.writable", 0, OPT_SIZE, HOST, AT(image_writable), 0, 16 * TIB, NULL, NULL,
 	  "how much a container of an image may write over it, in the VM's memory; 0 is half of that" },
 	{ "image.disk", 0, OPT_SIZE, HOST, AT(image_disk), 0, SETTINGS_DISK_MAX, NULL, NULL,
@@ -133,6 +138,7 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.template_domain = "default",
 		.template_max_size = 4096 * MIB,
 		.image_store = "/var/lib/cor/images",
+		.image_verity = SETTINGS_VERITY_ON,
 	};
 	s->kernel = arena_fmt(&s->mem, "%s/vmlinux", osdir);
 	s->initrd = arena_fmt(&s->mem, "%s/initrd", osdir);

@@ -17,6 +17,7 @@
 
 enum settings_hypervisor { SETTINGS_HV_AUTO, SETTINGS_HV_QEMU, SETTINGS_HV_KVM, SETTINGS_HV_N };
 enum settings_share { SETTINGS_SHARE_9P, SETTINGS_SHARE_VIRTIOFS, SETTINGS_SHARE_N };
+enum settings_verity { SETTINGS_VERITY_OFF, SETTINGS_VERITY_ON, SETTINGS_VERITY_REQUIRE, SETTINGS_VERITY_N };
 enum settings_accel { SETTINGS_ACCEL_AUTO, SETTINGS_ACCEL_KVM, SETTINGS_ACCEL_TCG, SETTINGS_ACCEL_N };
 
 struct settings {
@@ -45,6 +46,7 @@ struct settings {
 	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
 	const char *image_store;       /* container images, made by cor-image */
 	bool image_convert;            /* a bundle's root becomes images, too */
+	int image_verity;              /* enum settings_verity */
 	uint64_t image_writable;       /* bytes that a container of an image may write; 0 = half the memory */
 	uint64_t image_disk;           /* instead: bytes of the disk that it writes to; 0 = none */
 	const char *image_disk_dir;    /* where those disks are */

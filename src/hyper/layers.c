@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/str.h"
+#include "sys/verity.h"
 
 /* erofs_fs.h of Linux: the superblock lies 1024 bytes behind the start. */
 #define SUPER_AT  1024
@@ -120,6 +121,21 @@ static int open_empty(uint64_t size, int *ret, struct err *e)
 	return 0;
 }
 
+static int check_verity(int fd, const struct vm_layer *l, struct err *e)
+{
+	char got[VERITY_HEX];
+	int r = verity_measure(fd, got);
+
+	if (r < 0 && r != -ENODATA)
+		return err_set(e, r, "image %s: fs-verity: %m", l->path);
+	if (r == 0 && str_eq(got, l->verity))
+		return 0;
+	return err_set(e, -EBADMSG,
+		       "image %s is not the file whose fs-verity digest was noted: it was exchanged, or "
+		       "copied (cor-image verify says more; import the image again)",
+		       l->path);
+}
+
 int hv_layers_open(const struct vmcfg *cfg, int fds[LAYERS_MAX], struct err *e)
 {
 	int r = 0;
@@ -141,6 +157,8 @@ int hv_layers_open(const struct vmcfg *cfg, int fds[LAYERS_MAX], struct err *e)
 			r = look(fds[i], l->path, &s, e);
 		if (r == 0 && (s.size != l->size || !str_eq(s.uuid, l->uuid)))
 			r = err_set(e, -ESTALE, "image %s is another file than a moment ago", l->path);
+		if (r == 0 && l->verity)
+			r = check_verity(fds[i], l, e);
 	}
 	return r;
 }

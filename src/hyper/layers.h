@@ -17,8 +17,8 @@ int must_check hv_layers_describe(const char *os, const struct pack_strs *paths,
 /* True if there is an EROFS file system in the file. */
 bool hv_layer_is(const char *path);
 /* Opens them for reading: fds[i] is cfg->layers.p[i]. A template's maker gets empty memory of the same sizes
- * instead: a template holds nothing of a container. -ESTALE: a file is not the one that was described. After
- * an error some are open. */
+ * instead: a template holds nothing of a container. -ESTALE: a file is not the one that was described;
+ * -EBADMSG: it has not the fs-verity digest that it should have. After an error some are open. */
 int must_check hv_layers_open(const struct vmcfg *cfg, int fds[LAYERS_MAX], struct err *e);
 
 #endif

@@ -50,6 +50,7 @@ enum opt_id {
 	OPT_DEVICES,
 	OPT_MAX_ENTRIES,
 	OPT_MAX_SIZE,
+	OPT_VERITY,
 };
 
 static const struct option options[] = {
@@ -75,6 +76,7 @@ static const struct option options[] = {
 	{ "devices", required_argument, NULL, OPT_DEVICES },
 	{ "max-entries", required_argument, NULL, OPT_MAX_ENTRIES },
 	{ "max-size", required_argument, NULL, OPT_MAX_SIZE },
+	{ "verity", required_argument, NULL, OPT_VERITY },
 	{ "json", no_argument, NULL, 'j' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
@@ -121,6 +123,8 @@ static const char help_options[] =
 	"                          like are taken, others an error), keep, drop, refuse\n"
 	"  --max-entries N         files a layer may have (default 2000000)\n"
 	"  --max-size SIZE         bytes a layer may have unpacked (default 64G)\n"
+	"  --verity WORD           the kernel checks what is read of the layers (fs-verity): off\n"
+	"                          (default), on (where the store's file system can), require\n"
 	"\n"
 	"Options of import, ls, rm, gc, verify and inspect:\n"
 	"  --store DIR             where images are kept (default " STORE_DEFAULT ")\n"
@@ -411,6 +415,7 @@ static bool take_value(int opt, struct args *a)
 		{ OPT_DEVICES, &a->devices },
 		{ OPT_MAX_ENTRIES, &a->max_entries },
 		{ OPT_MAX_SIZE, &a->max_size },
+		{ OPT_VERITY, &a->verity },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {

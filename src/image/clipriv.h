@@ -13,7 +13,7 @@ struct args {
 	struct kbuild_opts kernel;
 	struct import_opts import;
 	/* of import, as given; cli_import_opts() reads them */
-	const char *type, *devices, *max_entries, *max_size;
+	const char *type, *devices, *max_entries, *max_size, *verity;
 	const char *store;
 	bool json, quiet;
 	const char *arg; /* what follows the command, or NULL */

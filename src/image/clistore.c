@@ -15,6 +15,9 @@
 static const char *const device_names[] = { "usual", "keep", "drop", "refuse",
 					    NULL }; /* enum unpack_devices */
 
+static const char *const verity_names[] = { "off", "on", "require", NULL };
+_Static_assert(ARRAY_LEN(verity_names) == IMPORT_VERITY_N + 1, "a name for each");
+
 static bool index_of(const char *const *names, const char *s, unsigned *ret)
 {
 	for (unsigned i = 0; names[i]; i++) {
@@ -40,6 +43,10 @@ const char *cli_import_opts(struct args *a)
 	if (a->devices && !index_of(device_names, a->devices, &i))
 		return "--devices is usual, keep, drop or refuse";
 	lim->devices = (enum unpack_devices)i;
+	i = IMPORT_VERITY_OFF_N;
+	if (a->verity && !index_of(verity_names, a->verity, &i))
+		return "--verity is off, on or require";
+	a->import.verity = (enum import_verity)i;
 	if (a->max_entries &&
 	    (num_parse_u64_max(a->max_entries, ENTRIES_MAX, &lim->entries) < 0 || !lim->entries))
 		return "--max-entries is a number from 1 to 4294967296";
@@ -93,6 +100,7 @@ static int put_layers(struct json_writer *w, const struct store *s, const struct
 		json_put_str(w, "sha256", sum.sha256);
 		json_put_u64(w, "size", sum.size);
 		json_put_u64(w, "entries", sum.entries);
+		json_put_str(w, "verity", sum.verity); /* "" = none */
 		json_close(w, '}');
 	}
 	json_close(w, ']');

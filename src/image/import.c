@@ -193,6 +193,25 @@ static int import_plain(const struct store_staging *g, const struct source *s, c
 	return 0;
 }
 
+static int seal_layers(const struct store_staging *g, const struct store_image *i, enum import_verity how,
+		       struct ui *ui, struct err *e)
+{
+	struct err why = { 0 };
+	int r = 0;
+
+	if (how == IMPORT_VERITY_OFF_N)
+		return 0;
+	ui_step(ui, "verity", "%zu layers", i->layers.n);
+	for (size_t n = 0; n < i->layers.n && r == 0; n++)
+		r = store_stage_seal(g, i->layers.p[n], &why);
+	if (r == 0)
+		ui_done(ui);
+	if (r == 0 || how == IMPORT_VERITY_REQUIRE_N || (r != -EOPNOTSUPP && r != -ENOTTY))
+		return r == 0 ? 0 : err_set(e, r, "%s", why.msg);
+	ui_note(ui, "%s", why.msg);
+	return 0;
+}
+
 int import_run(const struct store *s, const struct import_opts *o, struct ui *ui, struct store_image *ret,
 	       size_t *ret_new, char **ret_name, struct err *e)
 {
@@ -218,6 +237,8 @@ int import_run(const struct store *s, const struct import_opts *o, struct ui *ui
 		r = import_plain(&g, &src, o, ui, &i, ret, e);
 		*ret_new = 1;
 	}
+	if (r == 0)
+		r = seal_layers(&g, ret, o->verity, ui, e);
 	if (r < 0)
 		return r;
 	sha256_hex(i.config, i.config_len, ret->id);

@@ -4,6 +4,14 @@
 
 #include "image/source.h"
 
+/* Does the kernel check what is read of the layers (fs-verity)? */
+enum import_verity {
+	IMPORT_VERITY_OFF_N,
+	IMPORT_VERITY_ON_N,      /* where the store's file system can */
+	IMPORT_VERITY_REQUIRE_N, /* else the import fails */
+	IMPORT_VERITY_N
+};
+
 struct import_opts {
 	const char *path;
 	const char
@@ -11,6 +19,7 @@ struct import_opts {
 	const char *ref; /* which of the source's images, or NULL: the only one */
 	enum source_kind kind;
 	struct unpack_limits limits;
+	enum import_verity verity;
 };
 
 #define IMPORT_ENTRIES 2000000ull

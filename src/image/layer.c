@@ -235,22 +235,16 @@ static int finish(const struct store_staging *g, const char *layer, const char *
 		  struct err *e)
 {
 	scoped_fd fd = openat(g->fd, file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	scoped_free char *name = str_fmt("%s.sum", layer), *text = NULL;
-	char sum[SHA256_HEX];
+	struct store_sum sum = { .entries = entries };
 	off_t size = 0;
 	int r;
 
-	if (!name)
-		return err_set(e, -ENOMEM, "%m");
 	r = fd < 0 ? -errno : pad(fd, &size);
 	if (r < 0 || fsync(fd) < 0)
 		return err_set(e, r < 0 ? r : -errno, "%s: %m", file);
-	r = sha256_fd_hex(fd, sum);
-	if (r < 0)
-		return err_set(e, r, "%s: %m", file);
-	text = str_fmt("%s %llu %llu\n", sum, (unsigned long long)size, (unsigned long long)entries);
-	r = text ? io_replace_file_at(g->fd, name, text, strlen(text), 0400) : -ENOMEM;
-	return r < 0 ? err_set(e, r, "%s: %m", name) : 0;
+	sum.size = (uint64_t)size;
+	r = sha256_fd_hex(fd, sum.sha256);
+	return r < 0 ? err_set(e, r, "%s: %m", file) : store_stage_sum(g, layer, &sum, e);
 }
 
 /* Unpacks the archive to "root" in staging and takes its digest. */

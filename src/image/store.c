@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "image/storepriv.h"
 #include "oci/json.h"
+#include "sys/verity.h"
 
 #define NAMES_MAX (16u << 20)
 #define ID_MIN    6u
@@ -296,22 +297,49 @@ int store_open_layer(const struct store *s, const char *layer, int *ret_fd, uint
 	return 0;
 }
 
-int store_read_sum(const struct store *s, const char *layer, struct store_sum *ret, struct err *e)
+int store_read_sum_at(int dir, const char *shown, const char *layer, struct store_sum *ret, struct err *e)
 {
-	scoped_free char *path = str_fmt("layers/%s.sum", layer), *text = NULL;
+	scoped_free char *path = str_fmt("%s.sum", layer), *text = NULL;
 	scoped_strv part = { 0 };
 	size_t len;
-	int r = path ? io_read_file_at(s->fd, path, SUM_MAX, &text, &len) : -ENOMEM;
+	int r = path ? io_read_file_at(dir, path, SUM_MAX, &text, &len) : -ENOMEM;
 
 	if (r < 0)
-		return err_set(e, r, "%s/layers/%s.sum: %m", s->path, layer);
+		return err_set(e, r, "%s/%s.sum: %m", shown, layer);
 	text[strcspn(text, "\n")] = '\0';
 	strv_split(&part, text, ' ');
-	if (strv_check(&part) < 0 || part.n != 3 || !store_is_hex(part.p[0], SHA256_HEX - 1) ||
-	    num_parse_u64(part.p[1], &ret->size) < 0 || num_parse_u64(part.p[2], &ret->entries) < 0)
-		return err_set(e, -EBADMSG, "%s/layers/%s.sum is no 'SHA256 SIZE ENTRIES'", s->path, layer);
+	if (strv_check(&part) < 0 || part.n < 3 || part.n > 4 || !store_is_hex(part.p[0], SHA256_HEX - 1) ||
+	    num_parse_u64(part.p[1], &ret->size) < 0 || num_parse_u64(part.p[2], &ret->entries) < 0 ||
+	    (part.n == 4 && !store_is_hex(part.p[3], SHA256_HEX - 1)))
+		return err_set(e, -EBADMSG, "%s/%s.sum is no 'SHA256 SIZE ENTRIES [DIGEST]'", shown, layer);
 	(void)snprintf(ret->sha256, sizeof ret->sha256, "%s", part.p[0]);
+	(void)snprintf(ret->verity, sizeof ret->verity, "%s", part.n == 4 ? part.p[3] : "");
 	return 0;
+}
+
+int store_read_sum(const struct store *s, const char *layer, struct store_sum *ret, struct err *e)
+{
+	scoped_fd dir = openat(s->fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	scoped_free char *shown = str_fmt("%s/layers", s->path);
+
+	if (dir < 0 || !shown)
+		return err_set(e, -errno, "%s/layers: %m", s->path);
+	return store_read_sum_at(dir, shown, layer, ret, e);
+}
+
+static int verify_seal(const struct store *s, const char *layer, int fd, const struct store_sum *sum,
+		       struct err *e)
+{
+	char got[VERITY_HEX];
+	int r = *sum->verity ? verity_measure(fd, got) : 0;
+
+	if (!*sum->verity || (r == 0 && str_eq(got, sum->verity)))
+		return 0;
+	return err_set(
+		e, -EBADMSG,
+		"%s/layers/%s.erofs is not the file whose fs-verity digest was noted: it was exchanged; "
+		"remove the images that have it, run 'cor-image gc' and import them again",
+		s->path, layer);
 }
 
 int store_verify(const struct store *s, const struct store_image *i, struct err *e)
@@ -336,6 +364,9 @@ int store_verify(const struct store *s, const struct store_image *i, struct err 
 				       "have it, "
 				       "run 'cor-image gc' and import them again",
 				       s->path, i->layers.p[n]);
+		r = verify_seal(s, i->layers.p[n], fd, &sum, e);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -4,8 +4,8 @@
  *     ROOT/names            "ID NAME" per line: what names stand for
  *     ROOT/images/ID        an image's configuration, the very bytes; ID is their sha256
  *     ROOT/layers/D.erofs   a layer; D is the sha256 of its uncompressed tar archive (OCI's diff_id)
- *     ROOT/layers/D.sum     "SHA256 SIZE ENTRIES" of that file
- *     ROOT/staging/XXXXXX/  what an import works on; flocked while it lives
+ *     ROOT/layers/D.sum     "SHA256 SIZE ENTRIES" of that file; behind them its fs-verity digest, if it has
+ * one ROOT/staging/XXXXXX/  what an import works on; flocked while it lives
  *
  * The configuration says which layers an image has: there is no second list that could differ. Files are
  * written in staging, made durable and moved; a crash leaves staging directories and layers that no image
@@ -70,6 +70,7 @@ int must_check store_open_layer(const struct store *s, const char *layer, int *r
 struct store_sum {
 	char sha256[SHA256_HEX];
 	uint64_t size, entries;
+	char verity[SHA256_HEX]; /* its fs-verity digest (sys/verity.h); "" = it has none */
 };
 
 int must_check store_read_sum(const struct store *s, const char *layer, struct store_sum *ret, struct err *e);
@@ -105,6 +106,12 @@ void store_staging_fini(struct store_staging *g); /* removes it */
 /* Takes a layer that the store has by link into staging, so that no gc can take it away: 1, or 0 = not there.
  */
 int must_check store_stage_known(const struct store_staging *g, const char *layer, struct err *e);
+/* Writes "D.sum" in staging. */
+int must_check store_stage_sum(const struct store_staging *g, const char *layer, const struct store_sum *sum,
+			       struct err *e);
+/* Lets the kernel check what is read of a layer from now on (fs-verity) and notes its digest in the sum. In
+ * staging, but a layer that the store has already is the same file. -EOPNOTSUPP, -ENOTTY: not here. */
+int must_check store_stage_seal(const struct store_staging *g, const char *layer, struct err *e);
 /* Puts the layers and the configuration that are in staging ("D.erofs", "D.sum") into the store and lets the
  * name stand for it. Durable on return; the name is the last. */
 int must_check store_commit(const struct store_staging *g, const struct store_image *image, const char *name,

@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "image/storepriv.h"
+#include "sys/verity.h"
 
 static const char *const suffixes[] = { ".erofs", ".sum" };
 
@@ -140,7 +141,49 @@ static int set_name(const struct store *s, const char *name, const char *id, str
 	return write_names(s, rows, i == n ? n + 1 : n, e);
 }
 
-/* Moves one layer's files in, the sum last: a layer without a sum counts as not there. */
+int store_stage_sum(const struct store_staging *g, const char *layer, const struct store_sum *sum,
+		    struct err *e)
+{
+	scoped_free char *name = str_fmt("%s.sum", layer);
+	scoped_free char *text =
+		str_fmt("%s %llu %llu%s%s\n", sum->sha256, (unsigned long long)sum->size,
+			(unsigned long long)sum->entries, *sum->verity ? " " : "", sum->verity);
+	int r = name && text ? io_replace_file_at(g->fd, name, text, strlen(text), 0400) : -ENOMEM;
+
+	return r < 0 ? err_set(e, r, "%s.sum: %m", layer) : 0;
+}
+
+int store_stage_seal(const struct store_staging *g, const char *layer, struct err *e)
+{
+	scoped_free char *name = str_fmt("%s.erofs", layer);
+	scoped_fd fd = name ? openat(g->fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	struct store_sum sum;
+	char got[VERITY_HEX];
+	int r;
+
+	if (fd < 0)
+		return err_set(e, name ? -errno : -ENOMEM, "%s.erofs: %m", layer);
+	r = store_read_sum_at(g->fd, g->name, layer, &sum, e);
+	if (r == 0)
+		r = verity_enable(fd, e);
+	if (r < 0)
+		return err_wrap(e, "layer %.12s", layer);
+	r = verity_measure(fd, got);
+	if (r < 0)
+		return err_set(e, r, "layer %.12s: fs-verity: %m", layer);
+	if (str_eq(got, sum.verity))
+		return 0;
+	if (*sum.verity)
+		return err_set(e, -EBADMSG,
+			       "layer %.12s of the store was exchanged: its fs-verity digest is another than "
+			       "was noted; remove the images that have it and run 'cor-image gc'",
+			       layer);
+	(void)snprintf(sum.verity, sizeof sum.verity, "%s", got);
+	return store_stage_sum(g, layer, &sum, e);
+}
+
+/* Moves one layer's files in, the sum last: a layer without a sum counts as not there. The sum of one that is
+ * there already may be another by now. An image may have a layer twice. */
 static int commit_layer(const struct store_staging *g, const char *layer, struct err *e)
 {
 	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
@@ -149,7 +192,8 @@ static int commit_layer(const struct store_staging *g, const char *layer, struct
 
 		if (!name || !to)
 			return err_set(e, -ENOMEM, "%m");
-		if (linkat(g->fd, name, g->store->fd, to, 0) < 0 && errno != EEXIST)
+		if (renameat(g->fd, name, g->store->fd, to) < 0 &&
+		    (errno != ENOENT || faccessat(g->store->fd, to, F_OK, AT_SYMLINK_NOFOLLOW) < 0))
 			return err_set(e, -errno, "%s/%s: %m", g->store->path, to);
 	}
 	return 0;

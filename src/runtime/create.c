@@ -198,6 +198,7 @@ static int make_plan(struct creation *c, struct err *e)
 		.foreground = c->foreground,
 		.marks = c->marks.fd >= 0,
 		.layers = { .p = c->image.layers.p, .n = c->image.layers.n },
+		.verity = { .p = c->image.verity.p, .n = c->image.verity.n },
 		.upper = c->cli->settings.image_writable,
 	};
 

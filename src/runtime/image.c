@@ -298,9 +298,30 @@ int image_spec(const struct image_config *image, const struct cli *cli, struct s
 	return r;
 }
 
+/* What the layer must measure, by image.verity; who opens it for the VM compares. */
+static int note_verity(const struct store *s, const char *layer, int verity, struct strv *to, struct err *e)
+{
+	struct store_sum sum;
+	int r;
+
+	if (verity == SETTINGS_VERITY_OFF)
+		return 0;
+	r = store_read_sum(s, layer, &sum, e);
+	if (r < 0)
+		return r;
+	if (!*sum.verity && verity == SETTINGS_VERITY_REQUIRE)
+		return err_set(
+			e, -EPERM,
+			"image.verity = require, and layer %.12s has no fs-verity digest: import the image "
+			"again with 'cor-image import --verity require'",
+			layer);
+	strv_add(to, sum.verity);
+	return 0;
+}
+
 /* Every layer is there and looks like one. */
-static int check_layers(const struct store *s, const struct store_image *i, struct image_root *ret,
-			struct err *e)
+static int check_layers(const struct store *s, const struct store_image *i, int verity,
+			struct image_root *ret, struct err *e)
 {
 	scoped_free char *root = realpath(s->path, NULL);
 
@@ -318,9 +339,12 @@ static int check_layers(const struct store *s, const struct store_image *i, stru
 
 		if (r < 0)
 			return r;
+		r = note_verity(s, i->layers.p[k], verity, &ret->verity, e);
+		if (r < 0)
+			return r;
 		strv_addf(&ret->layers, "%s/layers/%s.erofs", root, i->layers.p[k]);
 	}
-	return strv_check(&ret->layers) < 0 ? no_memory(e) : 0;
+	return strv_check(&ret->layers) < 0 || strv_check(&ret->verity) < 0 ? no_memory(e) : 0;
 }
 
 /* 12 hex digits, as engines show IDs. */
@@ -373,7 +397,7 @@ int image_load(struct cli *cli, struct spec *spec, struct image_root *ret, struc
 		r = store_read(&store, id, &stored, e);
 	if (r < 0)
 		return r;
-	r = check_layers(&store, &stored, ret, e);
+	r = check_layers(&store, &stored, cli->settings.image_verity, ret, e);
 	if (r < 0)
 		return err_wrap(e, "image %s", cli->image.name);
 	doc = str_fmt("image %s", cli->image.name);
@@ -463,4 +487,5 @@ void image_root_fini(struct image_root *r)
 {
 	image_settled(r);
 	strv_fini(&r->layers);
+	strv_fini(&r->verity);
 }

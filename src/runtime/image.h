@@ -10,6 +10,7 @@
 /* The files of a container's root. */
 struct image_root {
 	struct strv layers; /* absolute paths, the bottom one first; empty = the root is a directory */
+	struct strv verity; /* of each the fs-verity digest that it must have, "" = none; or empty */
 	int lock;           /* of the store, shared: while it is held none of them goes away; -1 */
 };
 

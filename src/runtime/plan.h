@@ -23,7 +23,8 @@ struct plan_in {
 	/* The root as a stack of images instead of root.path, which is not looked at then: absolute paths of
 	 * EROFS files, the bottom one first. None: the bundle's root.path. */
 	struct pack_strs layers;
-	uint64_t upper; /* msg_ctr.upper */
+	struct pack_strs verity; /* of each its fs-verity digest, "" = not looked at; or none at all */
+	uint64_t upper;          /* msg_ctr.upper */
 };
 
 /* Container, binds, namespaces and VM. Not filled: ctr.hook_state (it depends on what is made later).

@@ -242,6 +242,21 @@ static int check_room(const struct vmcfg *vm, struct err *e)
 				 (unsigned long long)(size >> 20));
 }
 
+/* What the store has noted of the files, for who opens them. */
+static int add_verity(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
+{
+	size_t os = ret->layers.n - in->layers.n;
+
+	for (size_t i = 0; i < in->verity.n && i < in->layers.n; i++) {
+		struct vm_layer *l = &ret->layers.p[os + i];
+
+		l->verity = *in->verity.p[i] ? arena_str(a, in->verity.p[i]) : NULL;
+		if (*in->verity.p[i] && !l->verity)
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
 /* Only a root of images has something written over it. */
 static int add_disk(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
 {
@@ -276,6 +291,8 @@ int plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct
 	r = hv_layers_describe(os, &in->layers, a, ret, e);
 	if (r == 0)
 		r = check_room(ret, e);
+	if (r == 0)
+		r = add_verity(in, a, ret, e);
 	if (r == 0)
 		r = add_disk(in, a, ret, e);
 	if (r < 0)

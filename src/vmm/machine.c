@@ -24,7 +24,7 @@
 #define MEMORY_MAX (1024 * LAYOUT_GIB)
 
 /* Of the guest's memory, or a pmem's. */
-#define MEMORY_GONE "a file that is guest memory was cut, or its file system is full"
+#define MEMORY_GONE "a file that is guest memory was cut or can't be read, or its file system is full"
 
 const char *machine_end_text(enum machine_end how)
 {

@@ -87,7 +87,7 @@ void machine_fini(struct machine *m);
 /* What the program's end says of a machine that crashed, or could not be built. */
 #define MACHINE_EXIT_CRASH 2
 /* From now on the process ends with a reason on stderr and MACHINE_EXIT_CRASH, when memory that is a file
- * can't be had because the file was cut or its file system is full. Before machine_build(). */
+ * can't be had because the file was cut, can't be read or its file system is full. Before machine_build(). */
 void machine_catch_bus(void);
 
 /* Ends the machine; the first reason counts. Any thread. */

@@ -17,6 +17,7 @@ static const struct pack_field layer_fields[] = {
 	F(vm_layer, PACK_STR, path, LIM_PATH),
 	F(vm_layer, PACK_STR, uuid, 32),
 	F(vm_layer, PACK_U64, size, 0),
+	F(vm_layer, PACK_STR, verity, 64),
 };
 static const struct pack_rec rec_layer = { "layer", sizeof(struct vm_layer), layer_fields,
 					   ARRAY_LEN(layer_fields) };

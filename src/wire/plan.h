@@ -13,6 +13,7 @@ struct vm_layer {
 	char *path;    /* absolute; a regular file */
 	char *uuid;    /* of the file system: 32 hex digits */
 	uint64_t size; /* bytes; of a layer a multiple of LAYER_ALIGN */
+	char *verity;  /* its fs-verity digest, 64 hex digits; NULL = not looked at */
 };
 
 /* One virtual machine. What a template is keyed by, too: hyper/template.h. */

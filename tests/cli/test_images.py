@@ -221,12 +221,43 @@ def test_store(t):
         t.has(store("inspect", two["id"], check=2).err, "is damaged", "import it again")
 
 
+@case(timeout=60, only=COR)
+def test_verity(t):
+    """Where the store's file system can't have fs-verity: on goes on and says so, require doesn't. lane kvm has one that can."""
+    layers = [tar(entry("file", b"content"))]
+    oci(t.dir / "oci", layers)
+    store = Store(t)
+    store.root.mkdir()
+    t.run(["mount", "-t", "tmpfs", "tmpfs", store.root], check=0)
+    t.cleanup(lambda: t.run(["umount", store.root]))
+    with t.step("require"):
+        r = store("import", t.dir / "oci", "--name", "one", "--verity", "require", check=2)
+        t.has(r.err, "no fs-verity here", "tune2fs -O verity")
+        t.eq((store.layers(), os.listdir(store.root / "staging")), ([], []))
+    with t.step("on"):
+        r = store("import", t.dir / "oci", "--name", "one", "--verity", "on")
+        t.eq([d["verity"] for d in store("inspect", "one").json()["layers"]], [""])
+        store("verify")
+    with t.step("cor run: image.verity"):
+        words = ["--set", f"image.store={store.root}", "--set", "image.verity=require"]
+        r = t.rt("run", "--image", "one", "--name", t.fresh(), "--", "x", globals_=words, check=1)
+        t.has(r.err, "image.verity = require", "cor-image import --verity require")
+    with t.step("a sum that names a digest which the file has not"):
+        [name] = store.root.glob("layers/*.sum")
+        name.chmod(0o600)
+        name.write_text(name.read_text().strip() + " " + "a" * 64 + "\n")
+        t.has(store("verify", check=2).err, "fs-verity digest", "was exchanged")
+        t.eq(store("inspect", "one").json()["layers"][0]["verity"], "a" * 64)
+        name.write_text(name.read_text().replace("a" * 64, "a" * 63))
+        t.has(store("inspect", "one", check=2).err, "[DIGEST]")
+
+
 @case(timeout=60, only=COR, quick=True)
 def test_usage(t):
     store = Store(t)
     for argv, part in ((("import",), "which one?"), (("import", "x", "--max-size", "lots"), "--max-size"),
                        (("import", "x", "--max-entries", "0"), "--max-entries"), (("import", "x", "--devices", "some"), "--devices"),
-                       (("import", "x", "--type", "zip"), "--type"), (("import", "x", "--name", "../x"), "--name"),
+                       (("import", "x", "--verity", "yes"), "--verity is off, on or require"), (("import", "x", "--type", "zip"), "--type"), (("import", "x", "--name", "../x"), "--name"),
                        (("import", "x", "--name", "abcdef12"), "--name"), (("rm",), "which one?"),
                        (("import", "/no/such"), "No such file"), (("import", "/dev/null"), "neither")):
         with t.step(" ".join(argv)):

@@ -87,6 +87,60 @@ def test_vmm_disk_clones(t):
     vm_tests(t, "vm/disk.clones", settings=OURS, timeout=350)
 
 
+# A layer's file whose content the kernel checks. The mark is in a file of its own of two blocks.
+VERITY = r"""
+truncate -s 256M disk.img; mkfs.ext4 -q -b 4096 -O verity disk.img; mkdir mnt; mount -o loop disk.img mnt
+truncate -s 64M plain.img; mkfs.ext4 -q -b 4096 -O ^verity plain.img; mkdir plain; mount -o loop plain.img plain
+mkdir -p root/bin; cp ./busybox root/bin/; ln -s busybox root/bin/sh; ln -s busybox root/bin/cat
+{ head -c 6000 /dev/zero | tr '\0' x; echo the-mark; } >root/mark
+tar -C root -cf root.tar .
+take() { "$image" import root.tar --store "$@" --name app --quiet >/dev/null || { echo "import $?"; return; }
+         "$image" inspect app --store $1 | grep -o '"verity":"[^"]*"'; }
+check() { "$image" verify app --store mnt/s --quiet >/dev/null; echo "verify $?"; }
+cor() { "$cor" --set hypervisor=kvm --set image.store=$PWD/mnt/s "$@" </dev/null 2>err; echo "= $?"; sed 's/^/err: /' err; }
+run() { cor --set image.verity=$1 run --image app -- $2; }
+layer() { echo mnt/s/layers/*.erofs; }
+words() { grep -o "[^:]*$"; }
+spoil() { for at in $(grep -abo the-mark disk.img | cut -d : -f 1); do printf X | dd of=disk.img bs=1 seek=$at conv=notrunc 2>/dev/null; done; }
+say() { echo "-- $1"; }
+"""
+
+
+@case(timeout=400, needs=("mkfs.ext4", "mkfs.erofs"), only=("cor",))
+def test_verity(t):
+    """fs-verity of layers, on an ext4 that has it: noted, measured, wrong bytes are never seen, another file in its place is refused."""
+    res = kvmhost.job(t, kvmhost.of(t), ["sh", "-c", VERITY + r"""
+        say off; take mnt/s; run require true
+        say on; take mnt/s --verity require; check
+        say written; chmod 600 $(layer); echo x 2>&1 >>$(layer) | words
+        say run; run require '/bin/sh -c tail${IFS}-c${IFS}9${IFS}/mark'
+        say incapable; take plain/s --verity require; take plain/s --verity on
+        say exchanged; cp -p $(layer) copy; mv copy $(layer); run on true; check; run off '/bin/cat /no'
+        say mended; rm mnt/s/layers/*; take mnt/s --verity on; check
+        say spoilt; umount mnt; spoil; mount -o loop disk.img mnt; cat $(layer) 2>&1 >/dev/null | words; check; run require '/bin/cat /mark'
+        umount mnt plain
+    """], files=["/bin/busybox"], modules=("loop", *kvmhost.EXT4), timeout=350,
+                      env={"cor": t.opts.runtime, "image": pathlib.Path(t.opts.runtime).parent / "cor-image"}, check=0)
+    got = dict((part.partition("\n")[::2]) for part in res.out.split("-- ")[1:])
+    digest = re.search('"verity":"([0-9a-f]{64})"', got["on"])[1]
+    with t.step("without: refused if it is required"):
+        t.has(got["off"], '"verity":""\n= 1\n', "image.verity = require")
+    with t.step("noted, good, not to be written, of the content alone"):
+        t.eq(got["on"], f'"verity":"{digest}"\nverify 0\n')
+        t.has(got["written"], "Operation not permitted")
+        t.eq(got["mended"], got["on"])
+    with t.step("a container of it"):
+        t.eq(got["run"], "the-mark\n= 0\n")
+    with t.step("an ext4 without the feature"):
+        t.eq(got["incapable"], 'import 2\n"verity":""\n')
+        t.has(res.err, "no fs-verity here", "tune2fs -O verity")
+    with t.step("a copy in its place: refused before a VM starts, found by verify, unseen if nobody asks"):
+        t.has(got["exchanged"], "= 1\n", "is not the file whose fs-verity digest was noted", "verify 2\n", "= 1\nerr: cat: ")
+    with t.step("wrong bytes on the disk are never seen"):
+        t.has(got["spoilt"], "Input/output error", "verify 2\n", "= 255\n", "cor-vmm exited")
+        t.true("the-mar" not in got["spoilt"], got["spoilt"])
+
+
 @case(timeout=600, only=("cor",))
 def test_vmm_pool(t):
     """On cor-vmm: VMs that wait, one taken, killed, drained."""

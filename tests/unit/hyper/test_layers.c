@@ -130,12 +130,32 @@ static void test_exchanged(void **state)
 	}
 }
 
+/* One that should have an fs-verity digest, and has none: what replaces a file that had. */
+static void test_unsealed(void **state)
+{
+	static char digest[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+	int fds[LAYERS_MAX] = { -1, -1 };
+	struct tmpdir *t = *state;
+	scoped_arena a = { 0 };
+	struct vmcfg vm = { 0 };
+	struct err e = { 0 };
+
+	put(t, "layer", 4 * MIB, 1, true);
+	assert_int_equal(describe(t, "layer", &a, &vm, &e), 0);
+	vm.layers.p[1].verity = digest;
+	assert_int_equal(hv_layers_open(&vm, fds, &e), -EBADMSG);
+	assert_non_null(strstr(e.msg, "exchanged"));
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_described, tmpdir_set_up, tmpdir_tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, tmpdir_set_up, tmpdir_tear_down),
 		cmocka_unit_test_setup_teardown(test_exchanged, tmpdir_set_up, tmpdir_tear_down),
+		cmocka_unit_test_setup_teardown(test_unsealed, tmpdir_set_up, tmpdir_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
