@@ -134,11 +134,10 @@ VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of package qemu-system-common
 VIRTIOFSD_CASES = ("open files", "links", "renames", "locks", "sparse", "nodes", "owners", "names", "directories", "programs")
 
 
-@case(timeout=400, needs=(VIRTIOFSD, "mkfs.ext4"), only=("cor",))
-def test_virtiofsd(t):
-    """A directory served by somebody else's vhost-user back end, QEMU's virtiofsd: lib/fsprobe.c sees what it sees on the host."""
+def ask_through(t, server, cases, files=()):
+    """lib/fsprobe.c in a guest whose directory disk/shared a vhost-user back end serves at the socket s, and on the host's ext4."""
     near = pathlib.Path(t.opts.runtime).parents[3]
-    cases = shlex.join(VIRTIOFSD_CASES)
+    cases = shlex.join(cases)
     res = vmm_job(t, f"""
         busybox mkdir /mnt /tmp
         busybox mount -t virtiofs shared /mnt && /bin/fsprobe /mnt {cases}
@@ -146,7 +145,7 @@ def test_virtiofsd(t):
         truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
         mkdir disk/plain disk/shared
         ./fsprobe disk/plain {cases} >out/host
-        {VIRTIOFSD} --socket-path=s -o source=$PWD/disk/shared -o sandbox=chroot -o xattr >out/virtiofsd.log 2>&1 &
+        {server} >out/server.log 2>&1 &
         server=$!
         until [ -S s ]; do kill -0 $server; sleep 0.1; done
         ./unixfd s 9 ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cmdline '{CMDLINE}' --fs shared=fd:9 \\
@@ -154,12 +153,25 @@ def test_virtiofsd(t):
         wait $server  # ends with the machine
         umount disk
     """, timeout=350, modules=("virtiofs",), programs=[builds.helper("fsprobe", near)],
-                  files=[builds.helper("unixfd", near), builds.helper("fsprobe", near)], host_modules=("loop", *kvmhost.EXT4))
+                  files=[builds.helper("unixfd", near), builds.helper("fsprobe", near), *files], host_modules=("loop", *kvmhost.EXT4))
     t.eq(res.code, 0)
     want = (res.files / "host").read_text().splitlines()
     got = (res.files / "console").read_text().replace("\r", "").splitlines()
     t.eq(want[-1], "end")
-    t.eq(list(difflib.unified_diff(want, got[:got.index("end") + 1], "the host's", "through virtiofsd", lineterm="", n=1)), [])
+    t.eq(list(difflib.unified_diff(want, got[:got.index("end") + 1], "the host's", "through the server", lineterm="", n=1)), [])
+
+
+@case(timeout=400, needs=(VIRTIOFSD, "mkfs.ext4"), only=("cor",))
+def test_virtiofsd(t):
+    """A directory served by somebody else's vhost-user back end, QEMU's virtiofsd: lib/fsprobe.c sees what it sees on the host."""
+    ask_through(t, f"{VIRTIOFSD} --socket-path=s -o source=$PWD/disk/shared -o sandbox=chroot -o xattr", VIRTIOFSD_CASES)
+
+
+@case(timeout=400, needs=("mkfs.ext4",), only=("cor",))
+def test_cor_fsd(t):
+    """Both ends of vhost-user ours, cor-fsd behind --fs: all of the questions."""
+    ours = [program(t).parent / n for n in ("cor-jail", "cor-fsd")]
+    ask_through(t, "./cor-jail --listen s --root $PWD/disk/shared fsd $PWD/cor-fsd --vhost-user 3 --fds 4", (), ours)
 
 
 @case(timeout=120, needs=("strip",), only=("cor",))
