@@ -13,20 +13,20 @@
 
 #define PAGE_MAX (1ull << 30) /* of hugetlbfs */
 
-/* Where the mapping of a region begins in its file: huge pages can be mapped whole only. */
-static uint64_t map_begin(const struct stat *st, uint64_t off)
+/* Huge pages can be mapped, and unmapped, whole only. */
+static uint64_t page_of(const struct stat *st)
 {
 	uint64_t page = (uint64_t)st->st_blksize;
 
 	if (page < GMEM_PAGE || page > PAGE_MAX || (page & (page - 1)) != 0)
 		page = GMEM_PAGE;
-	return off & ~(page - 1);
+	return page;
 }
 
 static int map_region(struct vmem *m, const struct vhu_region *r, int fd, struct err *e)
 {
 	unsigned i = m->n;
-	uint64_t end = 0, begin;
+	uint64_t end = 0, begin, page, len;
 	struct stat st;
 	uint8_t *p;
 
@@ -40,12 +40,14 @@ static int map_region(struct vmem *m, const struct vhu_region *r, int fd, struct
 	if (end > (uint64_t)st.st_size)
 		return err_set(e, -EPROTO, "region %u: it ends at 0x%llx, its file at 0x%llx", i,
 			       (unsigned long long)end, (unsigned long long)st.st_size);
-	begin = map_begin(&st, r->off);
-	p = mmap(NULL, end - begin, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)begin);
+	page = page_of(&st);
+	begin = r->off & ~(page - 1);
+	len = (end - begin + page - 1) & ~(page - 1);
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)begin);
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "region %u: its file can't be mapped: %m", i);
 	m->r[i].map = p;
-	m->r[i].map_len = end - begin;
+	m->r[i].map_len = len;
 	m->r[i].user = r->user;
 	m->r[i].start = r->start;
 	m->r[i].len = r->len;

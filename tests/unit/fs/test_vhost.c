@@ -480,6 +480,43 @@ static void test_two_regions(void **state_)
 	assert_int_equal(fuse_init(), 0);
 }
 
+static unsigned mappings_of(const char *name)
+{
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof line, f))
+		n += strstr(line, name) != NULL;
+	(void)fclose(f);
+	return n;
+}
+
+/* A region that is no whole huge pages of its file: mapped, and unmapped again. */
+static void test_huge_pages(void **state_)
+{
+	scoped_fd fd = memfd_create("hugefile", MFD_CLOEXEC | MFD_HUGETLB);
+	struct vhu_mem mem = memory();
+	void *p = MAP_FAILED;
+
+	(void)state_;
+	if (fd >= 0 && ftruncate(fd, 2 << 20) == 0)
+		p = mmap(NULL, 2 << 20, PROT_READ, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		print_message(
+			"fs/vhost: huge pages are not tested: this host has none free (vm.nr_hugepages)\n");
+		skip();
+	}
+	assert_int_equal(munmap(p, 2 << 20), 0);
+	agree();
+	mem.r[0].off = 0x10000;
+	assert_int_equal(tell(VHU_SET_MEM_TABLE, &mem, 8 + sizeof mem.r[0], &fd, 1), 0);
+	assert_int_equal(mappings_of("hugefile"), 1);
+	assert_int_equal(tell_memory(t.ram_fd), 0);
+	assert_int_equal(mappings_of("hugefile"), 0);
+}
+
 static void test_wrong_memory(void **state_)
 {
 	scoped_fd small = memfd_create("small", MFD_CLOEXEC), device = open("/dev/zero", O_RDWR | O_CLOEXEC);
@@ -853,6 +890,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_used_index, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_huge_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_running, setup, teardown),
