@@ -68,16 +68,16 @@ int layers_await(unsigned n, struct err *e)
 	return 0;
 }
 
-/* What the kernel read when it looked for partitions was a template's, perhaps; it forgets that when nobody
- * has the device open any more, and the UUID would tell. Writing is closed here beside the host's two locks,
- * so that a program that tries learns of it. */
+/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. (By itself it
+ * forgets that when nobody has the device open any more; a template may be saved while it still looks.)
+ * Writing is closed here beside the host's two locks, so that a program that tries learns of it. */
 static int open_device(unsigned i, int *ret, struct err *e)
 {
 	scoped_free char *path = device(i);
 	scoped_fd fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	int on = 1;
 
-	if (fd < 0 || ioctl(fd, BLKROSET, &on) < 0)
+	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0 || ioctl(fd, BLKROSET, &on) < 0)
 		return err_set(e, -errno, "image %u: %s: %m", i, path ? path : "");
 	*ret = take_fd(&fd);
 	return 0;
