@@ -11,6 +11,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import subprocess
 
 import bundle
 import kvmhost
@@ -32,7 +33,8 @@ FIRMWARE = ("qemu/qboot.rom", "qemu/bios-microvm.bin", "qemu/kvmvapic.bin", "qem
 SHOWN_REASONS, SHOWN_PORTS = 9, 5
 SHOWN_TASK = 300000
 PASSES = ("exits", "tasks", "count")
-POOL = "pool=1"
+BESIDE = "beside"  # what is done before and after a row
+IMAGES, HUGE = "/count/images", "/mnt"
 # Codes of AMD's manual, volume 2, appendix C; what is not named here is shown by its number.
 EXITS = {0x60: "interrupt", 0x61: "NMI", 0x64: "interrupt window", 0x65: "CR0 write", 0x6E: "rdtsc", 0x72: "cpuid", 0x75: "rsm",
          0x78: "hlt", 0x79: "invlpg", 0x7B: "io", 0x7C: "msr", 0x7F: "shutdown", 0x81: "vmmcall", 0x89: "wbinvd",
@@ -53,7 +55,7 @@ def arguments(p):
 
 
 def vmms(build):
-    """Name -> command."""
+    """Name -> Way."""
     rows = {}
     cor_vmm = build / "inst/libexec/cor/cor-vmm"
     if cor_vmm.exists():
@@ -62,27 +64,36 @@ def vmms(build):
     rows["QEMU microvm"] = f"{QEMU} {MICROVM} {GUEST}"
     rows["QEMU q35, as cor starts it"] = f"{QEMU} {Q35} {GUEST}"
     rows["QEMU pc"] = f"{QEMU} -M pc {GUEST}"
-    return rows
+    return {n: Way(c) for n, c in rows.items()}
+
+
+class Way:
+    """A row's command, and what is done before and after it: VMs that wait would have their timers in other rows."""
+
+    def __init__(self, command, before=":", after=":"):
+        self.command, self.before, self.after = command, before, after
 
 
 def containers(cor):
-    """Name -> command."""
-    run = "run --bundle /count/bundle"
-    rows = {"crun": f"crun {run} crun", "runc": f"runc {run} runc"}
+    """Name -> Way."""
+    run, true = "run --bundle /count/bundle", "$TRY -- true"
+    rows = {"crun": Way(f"crun {run} crun$TRY"), "runc": Way(f"runc {run} runc$TRY")}
     for name, setting in (("cor", "hypervisor=kvm"), ("cor, QEMU:", "qemu.accel=kvm")):
-        ours = f"{cor} --set {setting} --set template.dir=/run/templates --set template="
-        rows[f"{name} cold"] = f"{ours}off {run} cold"
-        rows[f"{name} clone"] = f"{ours}on {run} clone"
-        # in a domain of its own: a container without a pool ends what waits
-        rows[f"{name} pool"] = f"{ours}on --set template.domain=pool --set {POOL} {run} pool"
+        ours = f"{cor} --set {setting} --set template.dir=/run/templates --set image.store={IMAGES} --set template="
+        rows[f"{name} cold"] = Way(f"{ours}off {run} cold$TRY")
+        rows[f"{name} clone"] = Way(f"{ours}on {run} clone$TRY", f"{ours}on template make")
+        huge = f"{ours}on --set template.dir={HUGE}/templates"
+        rows[f"{name} clone, huge"] = Way(f"{huge} {run} huge$TRY", f"mount -t tmpfs -o mode=755,huge=always huge {HUGE} && {huge} template make",
+                                          f"umount {HUGE}")
+        # The template of a VM with an image is made beside the first of them; its maker learns from it then.
+        images = f"/run/images{len(rows)}"
+        image = f"{ours}on --set template.dir={images} run --image true --name image"
+        rows[f"{name} image"] = Way(image + true, f"{image}0 -- true; until [ -e {images}/default/*/manifest ]; do sleep 1; done; "
+                                    "while grep -q cor-template /proc/[0-9]*/comm 2>/dev/null; do sleep 1; done")
+        # In a domain of its own: a container without a pool ends what waits. So many that none is made beside a row.
+        pool = f"{ours}on --set template.domain=pool --set pool="
+        rows[f"{name} pool"] = Way(f"{pool}1 {run} pool$TRY", f"{pool}{len(PASSES) + 1} pool fill", f"{pool}1 pool drain")
     return rows
-
-
-def preparations(rows):
-    """What is made before the rows: templates, and so many waiting VMs that no row makes the next one meanwhile."""
-    ours = [c.split(" run ")[0] for c in rows.values() if "template=on" in c]
-    return [f"{c} template make" for c in ours if POOL not in c] + [
-        f"{c.replace(POOL, f'pool={len(PASSES) + 1}')} pool fill" for c in ours if POOL in c]
 
 
 def add_tree(cpio, path):
@@ -103,7 +114,7 @@ def add_host(bench, c, programs, applets):
             kvmhost.add_program(c, shutil.which(name), seen)
     kvmhost.add_program(c, bench.cor, seen)
     c.file("files/usr/bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), 0o755)
-    for applet in ("sh", "cat", "stty", "echo", *applets):
+    for applet in ("sh", "cat", "stty", "echo", "sleep", "sed", "tail", "grep", "readlink", *applets):
         c.link(f"files/usr/bin/{applet}", "busybox")
     for name in FIRMWARE:
         c.file(f"files/usr/share/{name}", (pathlib.Path("/usr/share") / name).read_bytes())
@@ -111,6 +122,7 @@ def add_host(bench, c, programs, applets):
     add_tree(c, build / "inst/etc")
     c.file(f"files{build}/os/vmlinux", (build / "os/vmlinux").read_bytes())
     c.file(f"files{build}/os/initrd", (build / "os/initrd").read_bytes())
+    c.file("files/kvmhost/limit", (HERE / "count-limit").read_bytes())
 
 
 def files(bench, rows, opts):
@@ -119,9 +131,13 @@ def files(bench, rows, opts):
     conf = bundle.config(["true"])
     conf["root"]["path"] = "/count/root"
     root = bundle.make_rootfs(bench.dir / "count-root")
+    images = bench.dir / "count-images"
+    if any(IMAGES in w.command for w in rows.values()):
+        subprocess.run([pathlib.Path(bench.cor).parent / "cor-image", "import", root, "--name", "true", "--store", images, "--quiet"],
+                       check=True, stdout=subprocess.DEVNULL)
 
     def more(c):
-        add_host(bench, c, ("crun", "runc"), ("awk", "sed", "tail", "sleep"))
+        add_host(bench, c, ("crun", "runc"), ("awk", "setsid", "rm", "tee", "mount", "umount"))
         if opts.kernel:
             c.file("files/count/vmlinux", pathlib.Path(opts.kernel).read_bytes())
         else:
@@ -141,8 +157,10 @@ def files(bench, rows, opts):
                 c.file(name, p.read_bytes(), p.stat().st_mode & 0o777)
             else:
                 c.directory(name)
-        c.file("files/count/rows", "".join(f"{n}\t{command}\n" for n, command in rows.items()).encode())
-        c.file("files/count/prepare", "".join(f"{p} || exit\n" for p in preparations(rows)).encode())
+        c.directory(f"files{HUGE}")
+        for p in sorted(images.rglob("*")):
+            c.file(f"files{IMAGES}/{p.relative_to(images)}", p.read_bytes(), 0o600) if p.is_file() else c.directory(f"files{IMAGES}/{p.relative_to(images)}")
+        c.file("files/count/rows", "".join(f"{n}\t{w.before}\t{w.command}\t{w.after}\n" for n, w in rows.items()).encode())
         c.file("files/kvmhost/job", (HERE / "count-job").read_bytes(), 0o755)
 
     return more
@@ -152,7 +170,7 @@ class Row:
     """What count-job says about one command in one pass."""
 
     def __init__(self):
-        self.events, self.exits, self.ports, self.tasks, self.said = [], {}, {}, {}, []
+        self.events, self.exits, self.ports, self.tasks, self.said, self.hung = [], {}, {}, {}, [], None
 
     def at(self, event, text=""):
         """Instructions from exec to the first such event; None = there was none."""
@@ -171,11 +189,18 @@ class Row:
 
 def parse(text):
     """{(pass, name): Row}"""
-    rows, row = {}, None
+    rows, row, hung = {}, None, {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word == "row":
             row = rows.setdefault(tuple(rest.split(" ", 1)), Row())
+            row.hung = hung.get(rest)
+        elif word == "hung":
+            name, _, why = rest.partition(": ended ")
+            hung[name] = why
+            kind, _, name = name.partition(" ")
+            if kind == BESIDE:
+                rows[BESIDE, name] = {BESIDE: why}
         elif word == "prepare":
             raise Error(f"count: {line}")
         elif word == "exit":
@@ -200,11 +225,12 @@ def figures(parsed, name):
     """What is shown of a row: name -> number or None."""
     count, exits = parsed["count", name], parsed["exits", name]
     if count.code() != 0:
-        raise Error(f"count: {name}: exit code {count.code()}: " + "\n".join(count.said))
+        raise Error(f"count: {name}: exit code {count.code()}: " + "\n".join([*count.said, count.hung or ""]))
     # The guest's word is a hypercall of its own number; KVM writes it in hex.
     return {"to KVM_RUN": exits.at("kvm_entry"), "to user space": count.at("kvm_hypercall", f"nr {MARK:#x}"),
             "to exit": count.at("tracing_mark_write", "end"), "exits": sum(exits.exits.values()),
-            "by reason": most(exits.exits), "by process": most(parsed["tasks", name].tasks), "by port": most(exits.ports), "stood still": count.stood_still()}
+            "by reason": most(exits.exits), "by process": most(parsed["tasks", name].tasks), "by port": most(exits.ports), "stood still": count.stood_still(),
+            "hung": {p: parsed[p, name].hung for p in PASSES if parsed[p, name].hung} | parsed.get((BESIDE, name), {})}
 
 
 def most(counts):
@@ -252,7 +278,7 @@ def processes(first, boxes):
 
 def watcher(say):
     def watch(console):
-        found = re.findall(r"^row (\d+: .*)", console, re.M)
+        found = re.findall(r"^(?:row|hung) (.*)", console, re.M)
         say(f"row {found[-1].strip()}" if found else "the host boots")
 
     return watch
@@ -282,6 +308,8 @@ def run(bench, opts):
     res.tables.append(reasons(first))
     res.notes += [f"{n}: I/O by port: " + ", ".join(f"{p} {k}" for p, k in list(f["by port"].items())[:SHOWN_PORTS])
                   for n, f in first.items() if f["by port"]]
+    res.notes += [f"{n}, {p}: repeated, because the first try was ended {why} (docs/testing-kvm.md, \"What hangs\")"
+                  for f in runs for n, row in f.items() for p, why in row["hung"].items()]
     if opts.runs > 1:
         share, where = differences(runs)
         res.notes.append(f"{opts.runs} runs: " + (f"they differ by at most {share * 100:.4f} % ({where})" if share else "they are equal in every figure"))

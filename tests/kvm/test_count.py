@@ -51,7 +51,7 @@ def test_repeats(t):
 @case(timeout=120, only=("cor",))
 def test_failing_row(t):
     """A command that fails ends the count with its words."""
-    rows = {"bad": "sh -c 'echo its words >&2; exit 3'"}
+    rows = {"bad": count.Way("sh -c 'echo its words >&2; exit 3'")}
     opts = argparse.Namespace(kernel=None)
     parsed = count.parse(count.kvmhost.count(count.files(Bench(t), rows, opts), 100, dir=t.dir))
     try:
@@ -60,6 +60,18 @@ def test_failing_row(t):
         t.has(str(e), "bad: exit code 3", "its words")
     else:
         raise harness.Failed("it counted")
+
+
+@case(timeout=120, only=("cor",))
+def test_hanging_row(t):
+    """A command that does not end is ended, repeated once, and that is said; what comes before a row, too."""
+    idle = "qemu-system-x86_64 -nodefaults -display none -accel kvm -M none"
+    rows = {"once": count.Way(f"sh -c 'test -n \"$TRY\" || exec {idle}'", f"test -e /tmp/first || {{ echo >/tmp/first; exec {idle}; }}")}
+    opts = argparse.Namespace(kernel=None)
+    parsed = count.parse(count.kvmhost.count(count.files(Bench(t), rows, opts), 100, dir=t.dir))
+    hung = count.figures(parsed, "once")["hung"]
+    t.eq(sorted(hung), sorted([*count.PASSES, count.BESIDE]))
+    t.eq(hung["count"], "after 10 s of its clock, a guest at no address")
 
 
 @case(timeout=300, needs=("mke2fs",), only=("cor",))
