@@ -71,7 +71,18 @@ static int reach(int dir, const char *name)
 
 int pool_listen(int dir, const char *name)
 {
-	return io_unix_listen_at(dir, name, 16);
+	char early[POOL_NAME + 1];
+	scoped_fd fd = -1;
+	int r;
+
+	/* Between bind and listen it refuses connections, as one that is dead: nobody may find it then. */
+	(void)snprintf(early, sizeof early, POOL_EARLY "%s", name);
+	fd = io_unix_listen_at(dir, early, 16);
+	if (fd < 0)
+		return fd;
+	r = linkat(dir, early, dir, name, 0) == 0 ? 0 : errno == EEXIST ? -EADDRINUSE : -errno;
+	(void)unlinkat(dir, early, 0);
+	return r < 0 ? r : take_fd(&fd);
 }
 
 int pool_give(struct hv *hv, int sock, int mounts, const char *share)

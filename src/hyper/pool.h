@@ -1,6 +1,7 @@
 /* pool.h - VMs that wait: clones that were restored before anybody asked for them.
  *
  *     TEMPLATE/pool/NAME    socket of a waiting VM's keeper (monitor/keeper.c): there only while it waits
+ *     TEMPLATE/pool/.NAME   the same, for the moment before it listens
  *     TEMPLATE/pool/lock    held (flock) by whoever fills the pool
  *
  * A waiting VM is of its template's shape and domain, has heard no HELLO that counts, and is given away once.
@@ -15,9 +16,10 @@
 
 #include "hyper/hyper.h"
 
-#define POOL_DIR  "pool"
-#define POOL_NAME 17 /* of a socket: 16 hex digits and a NUL */
-#define POOL_LOCK "lock"
+#define POOL_DIR   "pool"
+#define POOL_NAME  17 /* of a socket: 16 hex digits and a NUL */
+#define POOL_LOCK  "lock"
+#define POOL_EARLY "."
 
 /* What comes with a VM, in this order in MSG_P_GIVEN. */
 enum pool_fd {
