@@ -84,6 +84,9 @@ static const struct opt rows[] = {
 	  "by default none does" },
 	{ "pool", 0, OPT_U64, HOST, AT(pool), 0, POOL_MAX, NULL, NULL,
 	  "how many clones of each template wait for the next containers; 0 is none" },
+	{ "pool.fork", 0, OPT_BOOL, HOST, AT(pool_fork), 0, 0, NULL, NULL,
+	  "if pool is not 0: one clone of each template waits, and containers get copies of it, which share "
+	  "its memory; with QEMU's software emulation only" },
 	{ "image.store", 0, OPT_PATH, HOST, AT(image_store), 0, 0, NULL, NULL,
 	  "where cor-image keeps container images" },
 	{ "image.convert", 0, OPT_BOOL, HOST, AT(image_convert), 0, 0, NULL, NULL,

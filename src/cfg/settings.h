@@ -44,6 +44,7 @@ struct settings {
 	uint64_t template_max_size;    /* bytes of one domain's templates on disk; 0 = no limit */
 	const char *ksm_domain;        /* VMs of this template_domain are open to KSM; NULL = none */
 	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
+	bool pool_fork;                /* one waits and is copied */
 	const char *image_store;       /* container images, made by cor-image */
 	bool image_convert;            /* a bundle's root becomes images, too */
 	int image_verity;              /* enum settings_verity */

@@ -38,6 +38,12 @@ struct hv_ops {
 	/* Of a VM that another process started: takes its control channel, in the state it has after start.
 	 */
 	int (*attach)(struct hv *hv, int control_fd);
+	/* Of a VM that was started with cfg->forkable and is paused: makes another one that is its copy in
+	 * all but channels and shared directory (`share`, a descriptor; borrowed), and goes on by itself.
+	 * Fills *copy, which is new; its process is the caller's child. After an error the caller frees
+	 * *copy. -EOPNOTSUPP: there is no copy, and the VM is as it was; else nobody knows how it is. NULL:
+	 * none can be copied. */
+	int (*fork)(struct hv *hv, int share, struct hv *copy, struct err *e);
 	/* Ends it at once (SIGKILL to the VM's process); reaping stays with the caller. */
 	void (*stop)(struct hv *hv);
 	/* After the VM's process ended: says why in words (its own last messages, exit status). */
@@ -56,6 +62,7 @@ struct hv {
 	int agent_fd;  /* the agent channel, a byte stream; -1 */
 	int console_fd; /* the guest's console output, read by the caller; -1 */
 	int log_fd;     /* the hypervisor's own stderr, read by the caller; -1 */
+	bool copied;    /* it is a copy: hv_ops.fork */
 	int keeper; /* connection to the process that is the VM's parent (hyper/pool.h); -1 = the caller is */
 	void *priv;
 };

@@ -9,10 +9,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "sys/proc.h"
 #include "wire/ctl.h"
 
-#define ANSWER_MS 2000 /* a keeper's answer; it does nothing else */
+#define ANSWER_MS 5000 /* a keeper's answer: others may be before us */
+#define BACKLOG   512  /* containers that begin at once */
 #define END_MS    5000 /* until a keeper that was told to end is gone */
 
 static bool is_name(const char *s)
@@ -77,7 +79,7 @@ int pool_listen(int dir, const char *name)
 
 	/* Between bind and listen it refuses connections, as one that is dead: nobody may find it then. */
 	(void)snprintf(early, sizeof early, POOL_EARLY "%s", name);
-	fd = io_unix_listen_at(dir, early, 16);
+	fd = io_unix_listen_at(dir, early, BACKLOG);
 	if (fd < 0)
 		return fd;
 	r = linkat(dir, early, dir, name, 0) == 0 ? 0 : errno == EEXIST ? -EADDRINUSE : -errno;
@@ -85,12 +87,14 @@ int pool_listen(int dir, const char *name)
 	return r < 0 ? r : take_fd(&fd);
 }
 
-int pool_give(struct hv *hv, int sock, int mounts, const char *share)
+int pool_give(struct hv *hv, int sock, int mounts, const char *share, const char *refused)
 {
-	scoped_free char *text = str_fmt("%s", share);
+	scoped_free char *text = str_fmt("%s", share), *why = refused ? str_fmt("%s", refused) : NULL;
 	struct msg_given given = { .pid = (uint32_t)hv->pid,
 				   .helper = hv->helper > 0 ? (uint32_t)hv->helper : 0,
-				   .share = text };
+				   .share = text,
+				   .copied = hv->copied,
+				   .refused = why };
 	const int fds[POOL_FD_N] = { hv->pidfd,  hv->agent_fd,         hv->console_fd,
 				     hv->log_fd, hv->ops->control(hv), mounts };
 	int r;
@@ -117,6 +121,10 @@ static int accept_given(const struct vmcfg *cfg, struct ctl_msg *msg, struct poo
 	r = hv_new(cfg, &hv, NULL);
 	if (r < 0)
 		return r;
+	hv->copied = given.copied;
+	if (given.refused)
+		log_warn("pool of %s: %s; the one that waited was taken itself", cfg->template_dir,
+			 given.refused);
 	ret->share = str_fmt("%s", given.share);
 	r = ret->share ? hv->ops->attach(hv, msg->fds[POOL_FD_CONTROL]) : -ENOMEM;
 	if (r < 0) {
@@ -135,6 +143,12 @@ static int accept_given(const struct vmcfg *cfg, struct ctl_msg *msg, struct poo
 	ret->mounts = take_fd(&msg->fds[POOL_FD_MOUNTS]);
 	ret->hv = hv;
 	return 0;
+}
+
+void pool_tell_bad(const struct hv *hv)
+{
+	if (hv->keeper >= 0)
+		may_fail(ctl_send(hv->keeper, MSG_P_END, NULL, NULL, NULL, 0)); /* it may have ended */
 }
 
 static int take_from(const struct vmcfg *cfg, int dir, const char *name, struct pool_vm *ret)

@@ -4,8 +4,9 @@
  *     TEMPLATE/pool/.NAME   the same, for the moment before it listens
  *     TEMPLATE/pool/lock    held (flock) by whoever fills the pool
  *
- * A waiting VM is of its template's shape and domain, has heard no HELLO that counts, and is given away once.
- * Its keeper stays its parent: it kills the VM when the new owner's connection ends, and tells the VM's end.
+ * A waiting VM is of its template's shape and domain, has heard no HELLO that counts, and is given away once;
+ * or it is copied (hv_ops.fork), and each copy is given away once.
+ * The keeper stays their parent: it kills a VM when the new owner's connection ends, and tells the VM's end.
  * Taking is atomic: the keeper gives to the first who asks; others find the next socket or none.
  * Called by the monitor (take, listen, give) and the runtime (list, end). Trusts: TEMPLATE, which only root
  * can write. Never: waits for long on a keeper that hangs. */
@@ -46,8 +47,11 @@ int must_check pool_take(const struct vmcfg *cfg, struct pool_vm *ret);
 int must_check pool_name(char ret[POOL_NAME]);
 /* The keeper: publishes a VM under `name` in the directory `dir`; returns the listening socket. */
 int must_check pool_listen(int dir, const char *name);
-/* Gives the VM to whoever is at the other end of `sock`: its channels are closed here. */
-int must_check pool_give(struct hv *hv, int sock, int mounts, const char *share);
+/* Gives the VM to whoever is at the other end of `sock`: its channels are closed here. `refused`: why it is
+ * no copy, to be logged there; NULL. */
+int must_check pool_give(struct hv *hv, int sock, int mounts, const char *share, const char *refused);
+/* Of a VM that was taken and does not come up: its keeper gives away no copy any more. */
+void pool_tell_bad(const struct hv *hv);
 
 struct pool_entry {
 	char name[POOL_NAME];

@@ -12,20 +12,24 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "hyper/child.h"
 #include "hyper/cmdline.h"
 #include "hyper/disk.h"
 #include "hyper/fsd.h"
 #include "hyper/layers.h"
+#include "hyper/qemu_fork.h"
 #include "hyper/qmp.h"
 #include "hyper/shape.h"
 #include "sys/proc.h"
 
 #define SETTLE_MS       300   /* six times what an idle machine needs */
+#define FORK_MS         2000  /* a busy machine needs a hundredth */
 #define SAVE_TIMEOUT_MS 30000 /* a state is some 200 KiB, but the machine may be busy */
 
 struct qemu {
 	struct qmp qmp;
+	int fork_fd; /* to the preloaded object of a VM that is copied; -1 */
 };
 
 #define CAPABILITIES                                                                                         \
@@ -162,15 +166,28 @@ static int run(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_
 	return r;
 }
 
-/* Without a file for the memory its number is held by another one that is harmless: layers follow. */
+static int open_fork(struct qemu *q, int *ret_theirs, struct err *e)
+{
+	int p[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
+		return err_set(e, -errno, "channels to the hypervisor: %m");
+	q->fork_fd = p[0];
+	*ret_theirs = p[1];
+	return 0;
+}
+
+/* Numbers without a file are held by another one that is harmless: layers follow. */
 static int open_layers(const struct vmcfg *cfg, int theirs[QEMU_FD_N], struct err *e)
 {
 	int r;
 
-	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
-		theirs[QEMU_FD_MEMORY] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
-	if (cfg->layers.n && theirs[QEMU_FD_MEMORY] < 0)
-		return err_set(e, -errno, "channels to the hypervisor: %m");
+	for (size_t i = QEMU_FD_MEMORY; i < QEMU_FD_LAYERS && cfg->layers.n; i++) {
+		if (theirs[i] < 0)
+			theirs[i] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
+		if (theirs[i] < 0)
+			return err_set(e, -errno, "channels to the hypervisor: %m");
+	}
 	r = hv_layers_open(cfg, theirs + QEMU_FD_LAYERS, e);
 	return r == 0 ? hv_disk_open(cfg, theirs + QEMU_FD_LAYERS + cfg->layers.n, e) : r;
 }
@@ -208,7 +225,7 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 	q = calloc(1, sizeof *q);
 	if (!q)
 		return err_set(e, -ENOMEM, "out of memory");
-	q->qmp.fd = -1;
+	q->qmp.fd = q->fork_fd = -1;
 	hv->priv = q;
 	r = open_channels(hv, q, theirs);
 	if (r == 0)
@@ -217,6 +234,8 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 		(void)err_set(e, r, "channels to the hypervisor: %m");
 	if (r == 0)
 		r = open_memory(cfg, &theirs[QEMU_FD_MEMORY], e);
+	if (r == 0 && cfg->forkable)
+		r = open_fork(q, &theirs[QEMU_FD_FORK], e);
 	if (r == 0)
 		r = open_share(cfg, theirs, fsd, e);
 	if (r == 0)
@@ -271,6 +290,7 @@ static int qemu_shape(const struct vmcfg *cfg, struct str *to, struct err *e)
 	plain.template_dir = NULL;
 	plain.template_make = false;
 	plain.merge = false;
+	plain.forkable = false;
 	hv_shape_layers(cfg, to);
 	r = hv_shape_files(files, ARRAY_LEN(files), to, e);
 	if (r == 0)
@@ -342,8 +362,138 @@ static int qemu_attach(struct hv *hv, int control_fd)
 	if (!q)
 		return -ENOMEM;
 	qmp_init(&q->qmp, control_fd);
+	q->qmp.ready = hv->copied;
+	q->fork_fd = -1;
 	hv->priv = q;
 	return 0;
+}
+
+/* Both ends of a copy's channels. */
+static int open_copy(struct hv *hv, struct qemu *q, int theirs[QEMU_FORK_FD_N])
+{
+	int qmp = -1, p[2], r;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	hv->log_fd = p[0];
+	theirs[QEMU_FORK_LOG] = p[1];
+	r = pair(&hv->agent_fd, &theirs[QEMU_FORK_AGENT]);
+	if (r == 0)
+		r = pair(&hv->console_fd, &theirs[QEMU_FORK_CONSOLE]);
+	if (r == 0)
+		r = pair(&qmp, &theirs[QEMU_FORK_QMP]);
+	if (r < 0)
+		return r;
+	qmp_init(&q->qmp, qmp);
+	q->qmp.ready = true; /* the original's greeting is the copy's */
+	return set_nonblocking(hv);
+}
+
+struct answer {
+	struct qemu_fork_answer a;
+	int pidfd; /* ours; -1 = none */
+};
+
+static int read_answer(int sock, int timeout_ms, struct answer *ret)
+{
+	size_t n_fds = 0;
+	ssize_t n;
+	int r;
+
+	ret->pidfd = -1;
+	r = io_wait_readable(sock, timeout_ms);
+	if (r < 0)
+		return r;
+	n = io_recv_fds(sock, &ret->a, sizeof ret->a, &ret->pidfd, 1, &n_fds);
+	if (n < 0)
+		return (int)n;
+	if (!n_fds)
+		ret->pidfd = -1;
+	return n == (ssize_t)sizeof ret->a && ret->a.who <= QEMU_FORK_COPY ? 0 : -EPROTO;
+}
+
+/* The two answers. From the original's on the copy is *copy's, whatever the other is. *ret_code: why there is
+ * none. */
+static int await_copy(int sock, struct hv *copy, int *ret_code)
+{
+	struct answer got;
+	unsigned seen = 0;
+	int r;
+
+	*ret_code = 0;
+	while (*ret_code == 0 && seen != (1u << QEMU_FORK_ORIGINAL | 1u << QEMU_FORK_COPY)) {
+		r = read_answer(sock, FORK_MS, &got);
+		if (r == 0 && got.pidfd >= 0) {
+			copy->pid = (pid_t)got.a.pid;
+			copy->pidfd = got.pidfd;
+		} else if (r == 0 && got.a.who == QEMU_FORK_ORIGINAL && got.a.code == 0) {
+			r = -EPROTO;
+		}
+		if (r < 0)
+			return r;
+		seen |= 1u << got.a.who;
+		*ret_code = got.a.code;
+	}
+	/* A copy that failed may have been quicker to say so than the original to tell its pid. */
+	if (seen == 1u << QEMU_FORK_COPY && read_answer(sock, FORK_MS, &got) == 0) {
+		copy->pid = (pid_t)got.a.pid;
+		copy->pidfd = got.pidfd;
+	}
+	return 0;
+}
+
+/* After that no answer can come any more: a copy of which nobody knows ends by itself, or here. */
+static void close_fork(struct qemu *q)
+{
+	struct answer got;
+
+	(void)shutdown(q->fork_fd, SHUT_RDWR);
+	while (read_answer(q->fork_fd, 0, &got) == 0)
+		if (got.pidfd >= 0) {
+			hv_child_kill(got.pidfd);
+			(void)close(got.pidfd);
+		}
+	scope_close(&q->fork_fd);
+	q->fork_fd = -1;
+}
+
+static int ask_copy(struct qemu *from, int share, struct hv *copy, struct qemu *q, struct err *e)
+{
+	static const struct qemu_fork_ask ask = { .word = QEMU_FORK_WORD };
+	int theirs[QEMU_FORK_FD_N] = { -1, -1, -1, -1, -1 };
+	int r, code = 0;
+
+	r = open_copy(copy, q, theirs);
+	theirs[QEMU_FORK_SHARE] = share;
+	if (r == 0)
+		r = qmp_preload(&q->qmp, "{\"execute\":\"cont\"}\n", -1);
+	if (r == 0)
+		r = io_send_fds(from->fork_fd, &ask, sizeof ask, theirs, QEMU_FORK_FD_N);
+	for (size_t i = 0; i < QEMU_FORK_SHARE; i++)
+		scope_close(&theirs[i]);
+	if (r < 0)
+		return err_set(e, -EOPNOTSUPP, "a copy of the VM: %s", strerror(-r));
+	r = await_copy(from->fork_fd, copy, &code);
+	if (r < 0) {
+		close_fork(from);
+		return err_set(e, r, "a copy of the VM: %m");
+	}
+	return code < 0 ? err_set(e, -EOPNOTSUPP, "the VM can't be copied: %s", strerror(-code)) : 0;
+}
+
+static int qemu_fork(struct hv *hv, int share, struct hv *copy, struct err *e)
+{
+	struct qemu *from = hv->priv, *q;
+
+	if (!from || from->fork_fd < 0)
+		return err_set(e, -EOPNOTSUPP, "this VM was not started to be copied");
+	q = calloc(1, sizeof *q);
+	if (!q)
+		return err_set(e, -EOPNOTSUPP, "out of memory");
+	q->qmp.fd = q->fork_fd = -1;
+	copy->priv = q;
+	copy->copied = true;
+	return ask_copy(from, share, copy, q, e);
 }
 
 static void qemu_stop(struct hv *hv)
@@ -361,8 +511,10 @@ static void qemu_fini(struct hv *hv)
 {
 	struct qemu *q = hv->priv;
 
-	if (q)
+	if (q) {
 		qmp_fini(&q->qmp);
+		scope_close(&q->fork_fd);
+	}
 	free(q);
 	hv->priv = NULL;
 }
@@ -376,6 +528,7 @@ const struct hv_ops qemu_ops = {
 	.save = qemu_save,
 	.control = qemu_control,
 	.attach = qemu_attach,
+	.fork = qemu_fork,
 	.stop = qemu_stop,
 	.why = qemu_why,
 	.fini = qemu_fini,

@@ -17,6 +17,7 @@ enum qemu_fd {
 	QEMU_FD_QMP,
 	QEMU_FD_MEMORY,                 /* a template's, if there is one */
 	QEMU_FD_SHARE = QEMU_FD_MEMORY, /* or cor-fsd's socket: no template has one */
+	QEMU_FD_FORK,                   /* of a VM that is to be copied: qemu_fork.h */
 	QEMU_FD_LAYERS,                 /* from here on, one for each of cfg->layers; then the disk */
 	QEMU_FD_N = QEMU_FD_LAYERS + LAYERS_MAX + 1
 };

@@ -17,7 +17,12 @@ static const char *const fixed[] = {
 	"-no-reboot", /* a reset, also by a panic, ends QEMU */
 	"-display",    "none",
 	"-bios",       "qboot.rom",
-	"-sandbox",    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+};
+
+/* A VM that is copied forks for that; its copies deny it to themselves (qemu_fork.c). */
+static const char *const sandbox[] = {
+	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+	"on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny",
 };
 
 static const char machine[] =
@@ -207,6 +212,8 @@ int qemu_args(const struct vmcfg *cfg, struct strv *to, struct err *e)
 		return r;
 	strv_add(to, cfg->hypervisor_path);
 	add_all(to, fixed, ARRAY_LEN(fixed));
+	strv_add(to, "-sandbox");
+	strv_add(to, sandbox[cfg->forkable]);
 	strv_add(to, "-machine");
 	strv_addf(to, "%s%s", machine, cfg->merge ? "on" : "off");
 	add_cpu(cfg, to);

@@ -4,6 +4,10 @@
  * given the VM's channels; from then on only the parent's duties are left: kill the VM when its new owner's
  * connection ends, and tell the owner of the VM's end. It ends with the VM.
  *
+ * Of a VM that can be copied (plan.vm.forkable) everybody who asks gets a copy, in a mount namespace of its
+ * own with an empty share, and the VM waits on. The keeper then ends when nothing waits and the last copy has
+ * ended.
+ *
  * The rehearsal is one container from begin to end, through the same messages as any: software emulation
  * translates code when it first runs, and touches pages of the template then. Its root is a file system of
  * its own, mounted in the still empty share as any container's, its program a copy of this one. Afterwards
@@ -19,6 +23,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -26,66 +31,40 @@
 #include "hyper/pool.h"
 #include "monitor/priv.h"
 #include "sys/mnt.h"
+#include "sys/proc.h"
+#include "sys/share.h"
 
 #define ROOT            "rootfs" /* of the rehearsal, in the share */
 #define REHEARSE_MAX_MS 20000
+#define SETTLE_MS       5000 /* the guest reports free memory 2 to 4 s after it came to rest */
 #define WAIT_MAX_S      86400u
 #define PROGRAM_MAX     (4u << 20)
 #define ASK_MS          1000 /* for the word of somebody who has connected */
 
-struct keeper {
-	struct monitor *m;
-	const char *name;   /* of the socket, and of the share's directory */
-	int template_watch; /* inotify: the template goes away */
-	int owner;          /* connection of who has taken the VM; -1 */
-	uint32_t request;   /* of the rehearsal that is under way */
-	bool ready;         /* it can be taken */
-	struct source vm, watch, listen, owner_src;
-	struct timer timer;
+/* A VM that was taken, or a copy of the one that waits: our child, until it ends or its owner does. */
+struct charge {
+	struct keeper *k;
+	struct hv *hv;
+	int owner;  /* connection of who has taken it; -1 */
+	int mounts; /* a copy's mount namespace, which must not end before it; -1 */
+	struct source vm, owner_src;
+	struct charge *next;
 };
 
-static void end(struct keeper *k, int code, const char *why)
-{
-	struct err e;
-
-	if (!k->ready) {
-		(void)err_set(&e, code, "the VM can't wait: %s", why);
-		monitor_failed(k->m, &e);
-	}
-	loop_stop(&k->m->loop);
-}
-
-static void on_vm_end(struct source *s, uint32_t events unused_arg)
-{
-	struct keeper *k = container_of(s, struct keeper, vm);
-	struct msg_ended ended;
-
-	loop_del(s);
-	ended.status = (uint32_t)hv_reap(k->m->hv);
-	if (k->owner >= 0)
-		may_fail(ctl_send(k->owner, MSG_P_ENDED, &rec_ended, &ended, NULL, 0)); /* it may be gone */
-	end(k, -EIO, "it ended");
-}
-
-static void on_owner_end(struct source *s, uint32_t events unused_arg)
-{
-	loop_stop(s->loop); /* hv_free() kills the VM */
-}
-
-/* Any event: it was renamed, removed, or its file system is gone. */
-static void on_template_gone(struct source *s, uint32_t events unused_arg)
-{
-	struct keeper *k = container_of(s, struct keeper, watch);
-
-	end(k, -ESTALE, "its template is gone");
-}
-
-static void on_timer(struct timer *t)
-{
-	struct keeper *k = container_of(t, struct keeper, timer);
-
-	end(k, -ETIMEDOUT, "the rehearsal did not end");
-}
+struct keeper {
+	struct monitor *m;  /* m->hv: the VM that waits, NULL when it has been given away or has ended */
+	const char *name;   /* of the socket, and of the share's directory */
+	int template_watch; /* inotify: the template goes away */
+	int ender; /* connection of who has asked for the end: closed when nothing waits and what could be
+		      removed is; -1 */
+	uint32_t request; /* of the rehearsal that is under way */
+	bool settling;    /* the rehearsal is over, the guest not yet at rest */
+	bool ready;       /* it can be taken */
+	bool copies;      /* who asks gets a copy */
+	struct charge *charges;
+	struct source vm, watch, listen;
+	struct timer timer;
+};
 
 /* Nobody else can take it or finds its name. */
 static void stop_waiting(struct keeper *k)
@@ -100,18 +79,203 @@ static void stop_waiting(struct keeper *k)
 	(void)unlinkat(m->state_fd, k->name, 0); /* gone with the template's directory, perhaps */
 }
 
-static void give(struct keeper *k, int *conn)
+/* What waited ends; what was taken of it goes on, and the keeper with it. */
+static void retire(struct keeper *k)
 {
 	struct monitor *m = k->m;
-	int r;
 
 	stop_waiting(k);
-	r = pool_give(m->hv, *conn, m->vm_mounts >= 0 ? m->vm_mounts : m->host_ns, m->share);
-	k->owner = take_fd(conn);
-	if (r == 0)
-		r = loop_add(&m->loop, &k->owner_src, k->owner, EPOLLIN, on_owner_end);
-	if (r < 0)
+	loop_del(&k->vm);
+	hv_free(m->hv);
+	m->hv = NULL;
+	if (!k->charges) {
 		loop_stop(&m->loop);
+		return;
+	}
+	scope_close(&k->ender);
+	k->ender = -1;
+}
+
+static void end(struct keeper *k, int code, const char *why)
+{
+	struct err e;
+
+	if (k->ready) {
+		retire(k);
+		return;
+	}
+	(void)err_set(&e, code, "the VM can't wait: %s", why);
+	monitor_failed(k->m, &e);
+	loop_stop(&k->m->loop);
+}
+
+static void on_vm_end(struct source *s, uint32_t events unused_arg)
+{
+	struct keeper *k = container_of(s, struct keeper, vm);
+
+	loop_del(s);
+	(void)hv_reap(k->m->hv);
+	end(k, -EIO, "it ended");
+}
+
+/* Kills the VM if it runs. */
+static void drop(struct charge *c)
+{
+	struct keeper *k = c->k;
+	struct charge **p = &k->charges;
+
+	while (*p && *p != c)
+		p = &(*p)->next;
+	if (*p)
+		*p = c->next;
+	loop_del(&c->vm);
+	loop_del(&c->owner_src);
+	hv_free(c->hv);
+	scope_close(&c->owner);
+	scope_close(&c->mounts);
+	free(c);
+	if (!k->charges && !k->m->hv)
+		loop_stop(&k->m->loop);
+}
+
+static void on_charge_end(struct source *s, uint32_t events unused_arg)
+{
+	struct charge *c = container_of(s, struct charge, vm);
+	struct msg_ended ended = { .status = (uint32_t)hv_reap(c->hv) };
+
+	may_fail(ctl_send(c->owner, MSG_P_ENDED, &rec_ended, &ended, NULL, 0)); /* it may be gone */
+	drop(c);
+}
+
+/* Its last word may be about its VM: more copies of the same would be no better. */
+static void on_owner_end(struct source *s, uint32_t events unused_arg)
+{
+	struct charge *c = container_of(s, struct charge, owner_src);
+	struct keeper *k = c->k;
+	struct ctl_msg msg;
+	bool bad = false;
+
+	if (ctl_recv(s->fd, &msg) > 0) {
+		bad = msg.type == MSG_P_END;
+		ctl_fini(&msg);
+	}
+	if (bad && k->m->hv)
+		retire(k);
+	drop(c);
+}
+
+/* Any event: it was renamed, removed, or its file system is gone. */
+static void on_template_gone(struct source *s, uint32_t events unused_arg)
+{
+	struct keeper *k = container_of(s, struct keeper, watch);
+
+	end(k, -ESTALE, "its template is gone");
+}
+
+static struct charge *charge_new(struct keeper *k)
+{
+	struct charge *c = calloc(1, sizeof *c);
+
+	if (c)
+		*c = (struct charge){ .k = k, .owner = -1, .mounts = -1 };
+	return c;
+}
+
+/* The VM is theirs, the end of either is ours to see. Drops c after an error. */
+static int hand_over(struct charge *c, int mounts, int *conn, const char *refused)
+{
+	struct keeper *k = c->k;
+	int r;
+
+	c->next = k->charges;
+	k->charges = c;
+	r = pool_give(c->hv, *conn, mounts, k->m->share, refused);
+	c->owner = take_fd(conn);
+	if (r == 0)
+		r = loop_add(&k->m->loop, &c->vm, c->hv->pidfd, EPOLLIN, on_charge_end);
+	if (r == 0)
+		r = loop_add(&k->m->loop, &c->owner_src, c->owner, EPOLLIN, on_owner_end);
+	if (r < 0)
+		drop(c);
+	return r;
+}
+
+/* The VM itself: nothing waits any more. */
+static void give(struct keeper *k, int *conn, const char *refused)
+{
+	struct monitor *m = k->m;
+	struct charge *c = charge_new(k);
+
+	if (!c) {
+		end(k, -ENOMEM, "out of memory");
+		return;
+	}
+	stop_waiting(k);
+	loop_del(&k->vm);
+	c->hv = take_ptr(&m->hv);
+	/* Dropped after an error. */
+	may_fail(hand_over(c, m->vm_mounts >= 0 ? m->vm_mounts : m->host_ns, conn, refused));
+}
+
+/* A mount namespace with an empty share where the VM has its own. */
+static int new_mounts(const struct monitor *m, int *ret_mounts, int *ret_share, struct err *e)
+{
+	scoped_fd mounts = -1, share = -1;
+	int r;
+
+	r = share_isolate(e);
+	if (r < 0)
+		return r;
+	r = share_open(m->plan.vm.share, e);
+	if (r == 0) {
+		mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		share = open(m->plan.vm.share, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (mounts < 0 || share < 0)
+			r = err_set(e, -errno, "share %s: %m", m->plan.vm.share);
+	}
+	if (setns(m->host_ns, CLONE_NEWNS) < 0)
+		return err_set(e, -errno, "mount namespace: %m");
+	*ret_mounts = take_fd(&mounts);
+	*ret_share = take_fd(&share);
+	return r;
+}
+
+/* -EOPNOTSUPP: it can't be copied. Any other error: it can't be used. */
+static int give_copy(struct keeper *k, int *conn, struct err *e)
+{
+	struct monitor *m = k->m;
+	struct charge *c = charge_new(k);
+	scoped_fd share = -1;
+	int r;
+
+	if (!c)
+		return err_set(e, -EOPNOTSUPP, "out of memory");
+	r = new_mounts(m, &c->mounts, &share, e);
+	if (r == 0)
+		r = hv_new(&m->plan.vm, &c->hv, e);
+	if (r == 0)
+		r = m->hv->ops->fork(m->hv, share, c->hv, e);
+	if (r == 0)
+		r = loop_timer_set(&k->timer, WAIT_MAX_S * 1000ull);
+	if (r < 0) {
+		drop(c);
+		return r;
+	}
+	may_fail(hand_over(c, c->mounts, conn, NULL)); /* the next gets another */
+	return 0;
+}
+
+static void serve(struct keeper *k, int *conn)
+{
+	struct err e = { 0 }, why;
+	int r = k->copies ? give_copy(k, conn, &e) : 0;
+
+	if (!k->copies)
+		give(k, conn, NULL);
+	else if (r == -EOPNOTSUPP && k->m->hv->ops->resume(k->m->hv, &why) == 0)
+		give(k, conn, e.msg);
+	else if (r < 0)
+		retire(k);
 }
 
 static void on_connect(struct source *s, uint32_t events unused_arg)
@@ -124,12 +288,12 @@ static void on_connect(struct source *s, uint32_t events unused_arg)
 	if (conn < 0 || io_wait_readable(conn, ASK_MS) < 0 || ctl_recv(conn, &msg) <= 0)
 		return;
 	ctl_fini(&msg);
-	if (msg.type == MSG_P_TAKE)
-		give(k, &conn);
-	else if (msg.type == MSG_P_END)
-		k->owner = take_fd(&conn); /* closed when all is done */
-	if (msg.type == MSG_P_END)
-		loop_stop(&k->m->loop);
+	if (msg.type == MSG_P_TAKE) {
+		serve(k, &conn);
+	} else if (msg.type == MSG_P_END) {
+		k->ender = take_fd(&conn);
+		retire(k);
+	}
 }
 
 /* Puts the tree into the share as ROOT; without one (-1) takes out what is there. What the VM still holds of
@@ -164,15 +328,26 @@ static int change_vm_root(const struct monitor *m, int tree)
 	return setns(m->host_ns, CLONE_NEWNS) < 0 ? -errno : r;
 }
 
+/* Whoever fills a pool has the lowest priority. But those who take a copy wait for this process and the VM's.
+ */
+static void wake_up(const struct monitor *m)
+{
+	(void)setpriority(PRIO_PROCESS, 0, 0); /* it needs a right: without it they wait a little longer */
+	may_fail(proc_be_like_caller(m->hv->pid));
+}
+
 /* The VM is as it was before HELLO, only warm: it can be had. */
 static void become_ready(struct keeper *k)
 {
 	struct monitor *m = k->m;
-	int r;
+	struct err e = { 0 };
+	int r = 0;
 
-	mux_fini(&m->mux);
-	m->mux_up = false;
-	r = change_vm_root(m, -1);
+	k->copies = m->plan.vm.forkable && m->hv->ops->fork;
+	if (k->copies) {
+		r = m->hv->ops->pause(m->hv, &e);
+		wake_up(m);
+	}
 	if (r == 0)
 		r = pool_listen(m->state_fd, k->name);
 	if (r >= 0) {
@@ -184,13 +359,42 @@ static void become_ready(struct keeper *k)
 	if (r == 0)
 		r = ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
 	if (r < 0) {
-		end(k, r, strerror(-r));
+		end(k, r, e.code ? e.msg : strerror(-r));
 		return;
 	}
 	k->ready = true;
 	loop_del(&m->sync_src);
 	scope_close(&m->sync_fd);
 	m->sync_fd = -1;
+}
+
+static void on_timer(struct timer *t)
+{
+	struct keeper *k = container_of(t, struct keeper, timer);
+
+	if (k->settling && !k->ready)
+		become_ready(k);
+	else
+		end(k, -ETIMEDOUT, "the rehearsal did not end");
+}
+
+/* The agent goes on until it waits. What it has not done when a VM is stopped to be copied, each copy does.
+ */
+static void on_rehearsed(struct keeper *k)
+{
+	struct monitor *m = k->m;
+	int r;
+
+	mux_fini(&m->mux);
+	m->mux_up = false;
+	k->settling = true;
+	r = change_vm_root(m, -1);
+	if (r == 0 && m->plan.vm.forkable)
+		r = loop_timer_set(&k->timer, SETTLE_MS);
+	else if (r == 0)
+		become_ready(k);
+	if (r < 0)
+		end(k, r, strerror(-r));
 }
 
 static void step_failed(struct keeper *k, const char *what)
@@ -244,7 +448,7 @@ static void on_message(struct mux *mux, enum msg_type type, uint32_t id, const u
 	else if (type == MSG_A_RESULT)
 		on_result(k, id, &u.result);
 	else if (u.exited.code == 0)
-		become_ready(k);
+		on_rehearsed(k);
 	else
 		step_failed(k, "its program failed");
 }
@@ -334,23 +538,21 @@ static void finish(struct keeper *k)
 {
 	struct monitor *m = k->m;
 
-	stop_waiting(k);
-	loop_del(&k->vm);
-	loop_del(&k->owner_src);
-	hv_free(m->hv);
-	m->hv = NULL;
+	while (k->charges)
+		drop(k->charges);
+	retire(k);
 	/* What stays is removed when the pool is filled again. */
 	(void)umount2(m->plan.vm.share, MNT_DETACH);
 	(void)rmdir(m->plan.vm.share);
 	scope_close(&k->template_watch);
-	scope_close(&k->owner);
+	scope_close(&k->ender);
 }
 
 int keeper_run(struct monitor *m, struct err *e)
 {
 	const char *slash = strrchr(m->plan.vm.share, '/');
 	struct keeper k = {
-		.m = m, .name = slash ? slash + 1 : m->plan.vm.share, .template_watch = -1, .owner = -1
+		.m = m, .name = slash ? slash + 1 : m->plan.vm.share, .template_watch = -1, .ender = -1
 	};
 	int r;
 

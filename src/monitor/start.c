@@ -322,6 +322,7 @@ int start_again(struct monitor *m, struct err *e)
 	if (setns(m->host_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "the host's mount namespace: %m");
 	if (m->plan.pool) {
+		pool_tell_bad(m->hv);
 		m->plan.pool = false; /* one that waited says nothing about others of its template */
 	} else {
 		template_drop(m->plan.vm.template_dir);

@@ -175,6 +175,7 @@ static int fill(const struct settings *s, const char *libexecdir, int pool, cons
 	if (pool_name(name) < 0)
 		return err_set(e, -EIO, "pool: random name");
 	plan.vm = *vm;
+	plan.vm.forkable = s->pool_fork && !vm->kvm && vm->hypervisor_preload;
 	plan.boot_timeout_ms = (uint32_t)(s->boot_timeout_ns / NS_PER_MS);
 	plan.vm.share = arena_fmt(&a, "%s/" SHARES "/%s", s->template_dir, name);
 	if (!plan.vm.share)
@@ -207,7 +208,7 @@ int pool_fill(const struct settings *s, const char *libexecdir, const struct vmc
 		r = pool_list(vm->template_dir, &all, &n);
 		if (r < 0)
 			return err_set(e, r, "pool: %m");
-		if (n >= s->pool)
+		if (n >= (s->pool_fork ? 1 : s->pool))
 			return 0;
 		r = fill(s, libexecdir, pool, vm, e);
 		if (r < 0)

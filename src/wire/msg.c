@@ -48,7 +48,8 @@ REC(rec_exited, msg_exited, F(msg_exited, PACK_U32, proc, 0), F(msg_exited, PACK
 REC(rec_mark, msg_mark, F(msg_mark, PACK_STR, name, 64), F(msg_mark, PACK_U64, boot_ns, 0));
 
 REC(rec_given, msg_given, F(msg_given, PACK_U32, pid, 0), F(msg_given, PACK_U32, helper, 0),
-    F(msg_given, PACK_STR, share, LIM_NAME));
+    F(msg_given, PACK_STR, share, LIM_NAME), F(msg_given, PACK_BOOL, copied, 0),
+    F(msg_given, PACK_STR, refused, ERR_MSG_MAX));
 
 REC(rec_ended, msg_ended, F(msg_ended, PACK_U32, status, 0));
 

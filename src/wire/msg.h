@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 6u
+#define PROTO_VERSION 7u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 #define LAYERS_MAX  24u        /* of a container's root: as many as the VM's bus has room for */
@@ -81,7 +81,7 @@ enum msg_type {
 	MSG_S_CGROUPS_DONE, /* cor -> monitor: they are there. No CREATED before */
 	/* to the keeper of a waiting VM */
 	MSG_P_TAKE = 224, /* nothing; answered by GIVEN. From then on the connection's end is the VM's end */
-	MSG_P_END,        /* nothing; the VM ends, and then the connection */
+	MSG_P_END, /* nothing; the VM ends, and then the connection. From an owner: what waits is no good */
 	/* from the keeper */
 	MSG_P_GIVEN, /* msg_given; fds: enum pool_fd (hyper/pool.h) */
 	MSG_P_ENDED, /* msg_ended: the VM ended by itself */
@@ -319,6 +319,8 @@ struct msg_given {
 	uint32_t pid;    /* of the hypervisor, a child of the keeper */
 	uint32_t helper; /* of its second process, whose pidfd leads to the mount namespace; 0 = none */
 	char *share;     /* the shared directory, in the mount namespace that comes with it */
+	bool copied;     /* it is a copy of one that waits: hv_ops.fork */
+	char *refused;   /* why it is not, though it was to be; NULL */
 };
 
 struct msg_ended {

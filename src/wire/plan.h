@@ -43,6 +43,7 @@ struct vmcfg {
 	char *template_dir; /* a checked template of this shape to clone from; NULL = boot (hyper/template.h)
 			     */
 	bool template_make; /* instead: boot with the memory in template_dir, to be saved there */
+	bool forkable;      /* this VM is to be copied: hv_ops.fork */
 };
 
 /* How many of the layers are not the container's: 1 or 0. */

@@ -194,6 +194,21 @@ static int do_stream(char **a)
 }
 
 /* Allocates and touches n MiB; "ok" if it lives. */
+/* Random numbers of the processor's instruction: in a VM by software emulation they are the emulator's. */
+static int do_rdrand(char **a)
+{
+	uint64_t v = 0;
+	unsigned char ok = 0;
+
+	(void)a;
+	for (int i = 0; i < 1000 && !ok; i++)
+		__asm__ volatile("rdrand %0; setc %1" : "=r"(v), "=qm"(ok) : : "cc");
+	if (!ok)
+		return 1;
+	printf("%016llx\n", (unsigned long long)v);
+	return 0;
+}
+
 static int do_eat(char **a)
 {
 	for (long n = atol(a[0]); n > 0; n--) {
@@ -214,6 +229,7 @@ static const struct verb {
 	{ "rlimit", 0, do_rlimit },   { "die", 1, do_die },           { "exit", 1, do_exit },
 	{ "winsize", 0, do_winsize }, { "setxattr", 3, do_setxattr }, { "getxattr", 2, do_getxattr },
 	{ "signals", 0, do_signals }, { "stream", 1, do_stream },     { "eat", 1, do_eat },
+	{ "rdrand", 0, do_rdrand },
 };
 
 int main(int argc, char **argv)

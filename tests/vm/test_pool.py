@@ -15,10 +15,10 @@ RANDOM = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; "
           "head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo")
 
 
-def use(t, n=1):
+def use(t, n=1, **more):
     """A pool of this test's own: filled now, drained at the end."""
     where = t.path("templates")
-    more = {"template": "on", "template.dir": where, "pool": n}
+    more = {"template": "on", "template.dir": where, "pool": n, **more}
     t.rt.globals = t.rt.globals + [w for k, v in more.items() for w in ("--set", f"{k}={v}")]
     t.rt("pool", "fill", timeout=200)
     t.cleanup(lambda: drain(t))
@@ -68,8 +68,9 @@ def vm_of(t, c):
 
 
 def kept(keeper):
-    """The VM's process, of one that waits."""
-    return next(p for p in leak.descendants(keeper) if leak.comm(p) != "cor-fsd")
+    """The VM's process, of one that waits: copies of it are younger."""
+    born = {p: leak.stat_fields(p) for p in leak.descendants(keeper) if leak.comm(p) != "cor-fsd"}
+    return min((p for p in born if born[p]), key=lambda p: born[p][2])
 
 
 def up(t, script="echo up; exec sleep 1000"):
@@ -282,3 +283,214 @@ def test_end(t):
     with t.step("fill without a number"):
         r = t.rt("pool", "fill", globals_=["--set", "pool=0"], check=1)
         t.has(r.err, "pool = N")
+
+
+def use_copies(t, **more):
+    """One VM waits, and containers get copies of it: (its keeper, the VM)."""
+    use(t, **{"pool.fork": "on", **more})
+    return waiting_pair(t)
+
+
+def waiting_pair(t):
+    x = waiting(t)
+    t.eq(len(x), 1, "waiting VMs")
+    return x[0]["keeper"], kept(x[0]["keeper"])
+
+
+def copy_up(t, keeper, conf=None):
+    """A running container in a copy: (container, its VM)."""
+    c = t.rt.container(conf or bundle.config("echo up; exec sleep 1000")).up()
+    c.wait_out("up")
+    vm = vm_of(t, c)
+    t.eq(leak.stat_fields(vm)[1], keeper, "parent of its VM")
+    return c, vm
+
+
+def status(pid, field):
+    with open(f"/proc/{pid}/status") as f:
+        return next(line.split()[1] for line in f if line.startswith(field + ":"))
+
+
+@case(timeout=400, vm=True, only=COR)
+def test_copies(t):
+    """Copies of one VM that waits: each a machine of its own, in all that tells machines apart; the VM stays."""
+    pair = use_copies(t)
+    seen, n = [], 4
+    with t.step("random numbers, boot_id, uuid, the processor's own"):
+        for _ in range(n):
+            conf = bundle.config(RANDOM + "; probe rdrand; probe rdrand")
+            c = t.rt.container(conf)
+            bundle.add_probe(c.rootfs, t.opts.probe)
+            timing = t.path(c.id + ".json")
+            r = c.run("--timing-json", timing, check=0, timeout=100)
+            t.true(was_waiting(timing), "its VM had waited")
+            seen += r.out.split()
+        t.eq(len(seen), 5 * n)
+        t.eq(len(set(seen)), 5 * n, "different words")
+    with t.step("clock, hostname, processes"):
+        conf = bundle.config("date +%s; hostname; nproc; ls -d /proc/[0-9]* | wc -l; ls /")
+        conf["hostname"] = "other"
+        before = int(time.time())
+        out, waited = run(t, "", conf)
+        words = out.split("\n")
+        t.true(waited and before <= int(words[0]) <= before + 60, f"date {words[0]}")
+        t.eq(words[1:3], ["other", "1"])
+        t.true(int(words[3]) <= 4 and "rehearsal" not in out, out)
+    with t.step("20 at once"):
+        all_ = [t.rt.container(bundle.config(f"cat /name; echo {i}")) for i in range(20)]
+        files = [open(t.path(f"at-once{i}"), "w+b") for i in range(20)]
+        for i, c in enumerate(all_):
+            (c.rootfs / "name").write_text(f"root {i}\n")
+        kids = [t.spawn(t.rt.argv("run", "--timing-json", t.path(f"t{i}"), "--bundle", c.bundle, c.id), stdout=f)
+                for i, (c, f) in enumerate(zip(all_, files))]
+        for i, k in enumerate(kids):
+            t.eq(k.wait(120), 0)
+            files[i].seek(0)
+            t.eq(files[i].read().decode(), f"root {i}\n{i}\n")
+            t.true(was_waiting(t.path(f"t{i}")), "its VM had waited")
+    t.eq(waiting_pair(t), pair, "keeper and VM that wait")
+    t.eq([p for p in leak.descendants(pair[0]) if p != pair[1]], [], "other children of the keeper")
+
+
+@case(timeout=400, vm=True, only=COR)
+def test_copy_life(t):
+    """exec, terminal, pause, binds, kill, delete in copies, with two vCPUs."""
+    keeper, vm = use_copies(t, **{"vm.vcpus": 2})
+    data = t.path("data")
+    data.mkdir()
+    (data / "x").write_text("from the host\n")
+    conf = bundle.config("cat /data/x; nproc; echo up; exec sleep 1000")
+    conf["mounts"].append({"destination": "/data", "type": "bind", "source": str(data), "options": ["rbind", "rw"]})
+    c, copy = copy_up(t, keeper, conf)
+    other, other_vm = copy_up(t, keeper)
+    t.has(c.out(), "from the host\n2\n")
+    with t.step("what QEMU's sandbox forbids"):
+        t.eq(int(status(copy, "Seccomp_filters")), int(status(vm, "Seccomp_filters")) + 1)
+        t.eq({status(f"{copy}/task/{tid}", "Seccomp_filters") for tid in os.listdir(f"/proc/{copy}/task")},
+             {status(copy, "Seccomp_filters")})
+    with t.step("nothing of the original's is open in it"):
+        t.eq(links(copy) & links(vm), set())
+        t.eq(links(copy) & links(other_vm), set())
+    with t.step("exec, files"):
+        t.eq(c.exec(["sh", "-c", "echo back > /data/y; exit 3"], check=3).out, "")
+        t.eq((data / "y").read_text(), "back\n")
+        t.eq(other.exec(["ls", "/data"]).out, "")
+    with t.step("a terminal"):
+        t.has(c.exec(["tty"], "--tty", check=0).out, "/dev/pts/")
+    with t.step("the VM is in the container's cgroup; priority and CPUs are the caller's"):
+        with open(f"/proc/{copy}/cgroup") as f:
+            t.has(f.read(), c.id)
+        for tid in os.listdir(f"/proc/{copy}/task"):
+            t.eq(os.getpriority(os.PRIO_PROCESS, int(tid)), os.getpriority(os.PRIO_PROCESS, 0))
+            t.eq(os.sched_getaffinity(int(tid)), os.sched_getaffinity(0))
+    with t.step("pause, resume"):
+        t.rt("pause", c.id)
+        t.eq(other.exec(["echo", "other"], check=0).out, "other\n")
+        t.rt("resume", c.id)
+        t.eq(c.exec(["echo", "again"], check=0).out, "again\n")
+    with t.step("kill, delete"):
+        for x, pid in ((c, copy), (other, other_vm)):
+            t.rt("kill", x.id, "KILL")
+            t.eq(x.wait(), 137)
+            t.rt("delete", x.id)
+            t.wait(lambda p=pid: is_gone(p), "the end of its VM")
+    t.eq(waiting_pair(t), (keeper, vm))
+
+
+def links(pid):
+    """What a process has open that is one of a kind: sockets, pipes, directories (inode and name)."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{fd}"
+        name = os.readlink(path)
+        if name.startswith(("socket:", "pipe:")) or os.path.isdir(path):
+            st = os.stat(path)
+            found.add((name, st.st_dev, st.st_ino))
+        elif name == "anon_inode:[eventfd]":
+            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+                found.add(f.read().split("eventfd-id:")[1].split()[0])
+    return found
+
+
+@case(timeout=400, vm=True, only=COR)
+def test_copy_killed(t):
+    """Whatever of keeper, VM that waits, copy and monitor is killed: the others end or go on as they should."""
+    keeper, vm = use_copies(t)
+    a, a_vm = copy_up(t, keeper)
+    b, b_vm = copy_up(t, keeper)
+    with t.step("a copy"):
+        os.kill(a_vm, signal.SIGKILL)
+        t.eq(a.wait(), 137)
+        t.rt("delete", a.id)
+    with t.step("a monitor"):
+        a, a_vm = copy_up(t, keeper)
+        os.kill(a.pid, signal.SIGKILL)
+        t.wait(lambda: is_gone(a_vm), "its VM's end")
+        t.wait(lambda: t.rt("state", a.id).json()["status"] == "stopped", "stopped")
+        t.rt("delete", a.id)
+    t.eq(waiting_pair(t), (keeper, vm))
+    with t.step("the VM that waits: copies go on, and their keeper with them"):
+        os.kill(vm, signal.SIGKILL)
+        t.wait(lambda: waiting(t) == [], "nobody waits")
+        t.eq(b.exec(["echo", "alive"], check=0).out, "alive\n")
+        t.true(not is_gone(keeper), "the keeper")
+        t.eq(run(t, "echo fine"), ("fine\n", False))
+    with t.step("another one waits then; drained, copies go on"):
+        wait_full(t)
+        second, second_vm = waiting_pair(t)
+        a, a_vm = copy_up(t, second)
+        t.rt("pool", "drain")
+        t.wait(lambda: is_gone(second_vm), "the VM that waited")
+        t.eq(a.exec(["echo", "alive"], check=0).out, "alive\n")
+        t.eq(leak.stat_fields(a_vm)[1], second)
+        for x, k in ((a, second), (b, keeper)):
+            t.rt("delete", "--force", x.id)
+            t.wait(lambda k=k: is_gone(k), "its keeper's end")
+    with t.step("the keeper: all of its VMs end"):
+        t.rt("pool", "fill", timeout=100)
+        keeper, vm = waiting_pair(t)
+        both = [copy_up(t, keeper) for _ in range(2)]
+        os.kill(keeper, signal.SIGKILL)
+        t.eq([c.wait() for c, _ in both], [137, 137])
+        t.wait(lambda: all(is_gone(p) for p in [vm, *(p for _, p in both)]), "the end of all")
+        for c, _ in both:
+            t.rt("delete", c.id)
+    with t.step("a VM that hangs: the container gets a clone, and nobody waits for it again"):
+        t.rt("pool", "fill", timeout=100)
+        keeper, vm = waiting_pair(t)
+        os.kill(vm, signal.SIGSTOP)
+        t.eq(run(t, "echo fine"), ("fine\n", False))
+        t.wait(lambda: is_gone(keeper) and is_gone(vm), "their end")
+
+
+@case(timeout=400, vm=True, only=COR)
+def test_copy_refused(t):
+    """A VM with something open that can't be copied is given away itself, and the log says why."""
+    log = t.path("odd")
+    keeper, vm = use_copies(t, **{"qemu.params": f"-chardev file,id=odd,path={log}"})
+    t.true(str(log) in [os.readlink(f"/proc/{vm}/fd/{fd}") for fd in os.listdir(f"/proc/{vm}/fd")], "it is open")
+    c, its_vm = copy_up(t, keeper)
+    t.eq(its_vm, vm, "its VM")
+    t.has(c.log.read_text(), "can't be copied: Not supported; the one that waited was taken itself")
+    t.rt("delete", "--force", c.id)
+    t.wait(lambda: is_gone(keeper), "the keeper's end")
+
+
+@case(timeout=600, vm=True, only=COR)
+def test_copy_kill_at_marks(t):
+    """Killed at the marks of a start in a copy: nothing of the container is left, the next one is fine."""
+    use_copies(t)
+
+    def others():
+        keepers = [x["keeper"] for x in waiting(t)] + filling()
+        return set(keepers + [kept(x["keeper"]) for x in waiting(t)] + [p for k in filling() for p in leak.descendants(k)])
+
+    for mark in ("spawned", "vm-taken", "created"):
+        for victim in phases.VICTIMS:
+            with t.step(f"{victim} at {mark}"):
+                t.wait(lambda: not filling(), "the end of a fill")
+                t.rt("pool", "fill", timeout=100)
+                phases.cut(t, mark, victim, others)
+    with t.step("and another"):
+        t.rt("pool", "fill", timeout=100)
+        t.eq(run(t, "echo fine"), ("fine\n", True))

@@ -67,7 +67,8 @@ static pid_t keep(const struct vmcfg *cfg, int conn, int *agent)
 	hv->log_fd = other_end(&unused[1]);
 	hv->helper = cfg->hypervisor == PLAN_HV_KVM ? pid + 1 : -1;
 	assert_int_equal(hv->ops->attach(hv, other_end(&unused[2])), 0);
-	assert_int_equal(pool_give(hv, conn, here, "/some/share"), 0);
+	hv->copied = cfg->hypervisor == PLAN_HV_QEMU;
+	assert_int_equal(pool_give(hv, conn, here, "/some/share", hv->copied ? NULL : "no reason"), 0);
 	assert_int_equal(hv->agent_fd, -1);
 	for (size_t i = 0; i < 3; i++)
 		(void)close(unused[i]);
@@ -113,6 +114,7 @@ static void take_and_end(struct tmpdir *t, enum plan_hypervisor driver, bool tel
 	assert_int_equal(pool_take(&cfg, &vm), 0);
 	assert_string_equal(vm.share, "/some/share");
 	assert_true(vm.mounts >= 0 && vm.hv->keeper >= 0 && vm.hv->pid > 1);
+	assert_int_equal(vm.hv->copied, driver == PLAN_HV_QEMU);
 	assert_int_equal(vm.hv->helper, driver == PLAN_HV_KVM ? vm.hv->pid + 1 : -1);
 	assert_int_equal(write(vm.hv->agent_fd, "x", 1), 1);
 	assert_int_equal(read(vm.hv->agent_fd, &byte, 1), 1);

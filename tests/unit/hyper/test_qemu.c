@@ -144,11 +144,11 @@ static void test_layers(void **state)
 	assert_true(has_arg(&args, "-m", "512M,maxmem=518M"));
 	assert_true(has_arg(&args, "-object",
 			    "memory-backend-file,id=layer0,size=4194304,align=2097152,share=on,readonly=on,"
-			    "mem-path=/proc/self/fd/7"));
+			    "mem-path=/proc/self/fd/8"));
 	assert_true(has_arg(&args, "-device", "virtio-pmem-pci,memdev=layer0"));
 	assert_true(has_arg(&args, "-object",
 			    "memory-backend-file,id=layer1,size=2097152,align=2097152,share=on,readonly=on,"
-			    "mem-path=/proc/self/fd/8"));
+			    "mem-path=/proc/self/fd/9"));
 	assert_true(has_arg(&args, "-device", "virtio-pmem-pci,memdev=layer1"));
 	assert_int_equal(args.n, bare.n + 8);
 	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
@@ -171,8 +171,9 @@ static void test_disk(void **state)
 	c.layers.n = 2;
 	c.disk = (struct vm_layer){ .path = path, .size = 64u << 20 };
 	assert_int_equal(qemu_args(&c, &args, &e), 0);
-	assert_true(has_arg(&args, "-blockdev",
-			    "driver=file,node-name=disk,filename=/proc/self/fd/9,discard=unmap,locking=off"));
+	assert_true(
+		has_arg(&args, "-blockdev",
+			"driver=file,node-name=disk,filename=/proc/self/fd/10,discard=unmap,locking=off"));
 	assert_true(has_arg(&args, "-device",
 			    "virtio-blk-pci,drive=disk,num-queues=1,rerror=report,werror=report"));
 	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);

@@ -149,9 +149,13 @@ int pool_listen(int dir unused_arg, const char *name unused_arg)
 }
 
 int pool_give(struct hv *hv unused_arg, int sock unused_arg, int mounts unused_arg,
-	      const char *share unused_arg)
+	      const char *share unused_arg, const char *refused unused_arg)
 {
 	return -ENOSYS;
+}
+
+void pool_tell_bad(const struct hv *hv unused_arg)
+{
 }
 
 void hv_free(struct hv *hv)
