@@ -16,7 +16,7 @@ def run(bench, opts):
     res = Result("exec", "Exec: a session in a running container", ABOUT)
     found = {}
     # A pool changes how a VM starts, not what runs in it.
-    present = [c for c in bench.present if c.name not in ("cor cold", "cor image", "cor pool")]
+    present = [c for c in bench.present if c.name not in ("cor cold", "cor image", "cor pool", "cor fork")]
     for c in present:
         c.launcher.batch([c.run_detached("e", bench.bundle(["sleep", "1000000"]))], f"{c.name}: run --detach")
         found[c.name] = {"secs": [], "cpu": []}

@@ -142,6 +142,8 @@ TEMPLATE_S = 60
 class CorPool(CorClone):
     """Its templates are of a domain of their own: a create without a pool would end the VMs that wait."""
 
+    waiting = POOL
+
     def enter(self, bench):
         res = subprocess.run([self.path, *self.globals, "template", "ls"], capture_output=True, text=True, check=False)
         if res.returncode != 0:
@@ -154,16 +156,22 @@ class CorPool(CorClone):
         self.launcher.batch([self.argv("pool", "fill")], "pool fill")
         while True:
             out = self.launcher.stream(self.argv("pool", "--format", "json", "ls"), "pool ls").out
-            if len(json.loads(out) or []) >= POOL:
+            if len(json.loads(out) or []) >= self.waiting:
                 return
             if time.monotonic() > end:
-                raise Error(f"{self.name}: not {POOL} VMs within {FILL_S} s: {out}")
+                raise Error(f"{self.name}: not {self.waiting} VMs within {FILL_S} s: {out}")
             time.sleep(0.05)
 
     def close(self):
         if self.launcher:
             self.launcher.run(self.argv("pool", "drain"))
         super().close()
+
+
+class CorFork(CorPool):
+    """One VM waits, and each container gets a copy of it."""
+
+    waiting = 1
 
 
 def make_all(cor):
@@ -177,6 +185,8 @@ def make_all(cor):
         CorClone("cor clone", cor, ["--set", "template=on"]),
         CorImage("cor image", cor, ["--set", "template=on"]),
         CorPool("cor pool", cor, ["--set", "template=on", "--set", "template.domain=pool", "--set", f"pool={POOL}"]),
+        CorFork("cor fork", cor, ["--set", "template=on", "--set", "template.domain=fork", "--set", "pool=1",
+                                  "--set", "pool.fork=on"]),
     ]
 
 

@@ -4,7 +4,7 @@ import host
 from report import Result, Spread, Table, show
 from svg import Chart
 
-PEERS_OF = (("cor clone", "runsc"), ("cor pool", "runc"), ("cor image", "cor clone"))  # whom a start must not be slower than
+PEERS_OF = (("cor clone", "runsc"), ("cor pool", "runc"), ("cor fork", "runsc"), ("cor image", "cor clone"))  # whom a start must not be slower than
 ROUNDS = {1: 21, 10: 5, 50: 3}
 COLD_ROUNDS = {10: 2, 50: 1}  # they take minutes
 COLD_MIB, RESERVE_MIB = 260, 2048  # a booted VM; what is left to others
@@ -13,7 +13,7 @@ ABOUT = """`run true`, from the start of the runtime's process to its end, with 
 container; "batch / n" is the time from the first start to the last end, by the number of containers, and "CPU" the CPU time of
 one of them, in all its processes. The runtimes take turns in every round, in another order each. `cor cold` boots, `cor clone` clones a template, `cor image` does and has its root from an image
 (`cor run --image`, docs/images.md) instead of a shared directory, `cor pool` takes one of ten VMs
-that wait (of fifty at once, forty are clones)."""
+that wait (of fifty at once, forty are clones), `cor fork` a copy of one that waits (`pool.fork`)."""
 
 
 def arguments(p):

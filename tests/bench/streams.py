@@ -48,7 +48,7 @@ def size_for(bench, c, kind, root):
 
 def run(bench, opts):
     res = Result("io", "I/O: stdout and the root file system", ABOUT)
-    present = [c for c in bench.present if c.name not in ("cor cold", "cor image", "cor pool")]
+    present = [c for c in bench.present if c.name not in ("cor cold", "cor image", "cor pool", "cor fork")]
     top = pathlib.Path(tempfile.mkdtemp(prefix=bench.token, dir="/dev/shm" if host.is_tmpfs("/dev/shm") else None))
     try:
         root = bundle.make_rootfs(top / "root")
