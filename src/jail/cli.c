@@ -73,6 +73,7 @@ static const struct option options[] = {
 struct job {
 	struct jail j;
 	const char *listen; /* NULL = no socket */
+	struct stat made;   /* the socket's name as it was made */
 };
 
 /* One option; `c` as getopt_long() says. */
@@ -158,12 +159,23 @@ static int listen_at(struct job *job, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "%s: %m%s", job->listen,
 			       r == -EADDRINUSE ? " (remove it if nobody listens)" : "");
-	if (listen(s, 1) < 0 || job->j.keep_fds == JAIL_FDS_MAX || dup2(s, job->j.keep_fds) < 0)
+	if (listen(s, 1) < 0 || lstat(job->listen, &job->made) < 0 || job->j.keep_fds == JAIL_FDS_MAX ||
+	    dup2(s, job->j.keep_fds) < 0)
 		return err_set(e, -errno, "%s: %m", job->listen);
 	if (s == job->j.keep_fds)
 		(void)take_fd(&s);
 	job->j.keep_fds++;
 	return 0;
+}
+
+/* Only ours: another server may have taken the name by now. Ours is open here still, so that its number is
+ * nobody else's. */
+static void remove_socket(const struct job *job)
+{
+	struct stat now;
+
+	if (lstat(job->listen, &now) == 0 && now.st_dev == job->made.st_dev && now.st_ino == job->made.st_ino)
+		(void)unlink(job->listen);
 }
 
 int jail_main(int argc, char **argv)
@@ -192,6 +204,6 @@ int jail_main(int argc, char **argv)
 	else
 		r = wait_for(pid);
 	if (listens)
-		(void)unlink(job.listen);
+		remove_socket(&job);
 	return r;
 }
