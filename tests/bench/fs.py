@@ -76,7 +76,10 @@ def ways(bench, opts, kvm):
     disk = f"{shutil.which('mke2fs')} -q -t ext4 -b 4096 -m 0 disk {DISK_MIB}M >/dev/null; "
     share = (f"mkdir share; {VIRTIOFSD} --socket-path=s -o source=$PWD/share -o xattr -o sandbox=chroot >log 2>&1 & "
              "until [ -S s ]; do sleep 0.1; done; ")
-    shown = "; cat console"
+    lib = vmm(bench).parent
+    served = (f"mkdir share; {lib}/cor-jail --listen $PWD/s --root $PWD/share fsd {lib}/cor-fsd --vhost-user 3 --fds 4 >log 2>&1 & "
+              "until [ -S s ]; do sleep 0.1; done; ")
+    shown, ends = "; cat console", "; wait"  # or its end would take the next one's socket away
     ext4, dax, fs = (" " + shlex.quote(CMDLINE.format(*w)) for w in (("ext4", "/dev/vda", "noatime"),
                      ("ext4", "/dev/pmem0", "noatime,dax"), ("virtiofs", "cor", "noatime")))
     ours = f"{vmm(bench)} run --kernel $F/vmlinux --initrd $F/initrd --memory {MEMORY} --console console --cmdline"
@@ -84,14 +87,18 @@ def ways(bench, opts, kvm):
     qemu = (f"qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none {Q35} -accel {accel} "
             "-kernel $F/vmlinux -initrd $F/initrd -device virtio-serial-pci -chardev file,id=c,path=console "
             "-device virtconsole,chardev=c -append")
+    shared = (f"{qemu}{fs} -m {MEMORY} -object memory-backend-memfd,id=m,size={MEMORY},share=on "
+              f"-numa node,memdev=m -chardev socket,id=f,path=s -device vhost-user-fs-pci,chardev=f,tag=cor{shown}")
     cor = f"{bench.cor} --root $PWD/state --set template=off --set vm.memory={MEMORY}"
     run = f"run --bundle $F/bundle fsbench{os.getpid()}"
     found = {
         "the host itself": f"mkdir d; $F/fsbench d {' '.join(sizes(opts))}",
         "virtio-fs: cor, cor-vmm": f"{cor} --set hypervisor=kvm {run}",
         "virtio-fs: cor-vmm, virtiofsd": f"{share}$F/unixfd s 9 {ours}{fs} --fs cor=fd:9{shown}",
-        "virtio-fs: QEMU, virtiofsd": f"{share}{qemu}{fs} -m {MEMORY} -object memory-backend-memfd,id=m,size={MEMORY},share=on "
-                                      f"-numa node,memdev=m -chardev socket,id=f,path=s -device vhost-user-fs-pci,chardev=f,tag=cor{shown}",
+        "virtio-fs: cor-vmm, cor-fsd by vhost-user": f"{served}$F/unixfd s 9 {ours}{fs} --fs cor=fd:9{shown}{ends}",
+        "virtio-fs: QEMU, virtiofsd": f"{share}{shared}",
+        "virtio-fs: QEMU, cor-fsd": f"{served}{shared}{ends}",
+        "virtio-fs: cor, QEMU": f"{cor} --set hypervisor=qemu --set qemu.share=virtiofs --set qemu.accel={'kvm' if kvm else 'tcg'} {run}",
         "9p: cor, QEMU": f"{cor} --set hypervisor=qemu --set qemu.accel={'kvm' if kvm else 'tcg'} {run}",
         "blk: cor-vmm": f"{disk}{ours}{ext4} --disk disk{shown}",
         "blk: QEMU": f"{disk}{qemu}{ext4} -m {MEMORY} -drive file=disk,format=raw,if=none,id=d -device virtio-blk-pci,drive=d{shown}",
