@@ -63,6 +63,12 @@ def comm(pid):
         return "?"
 
 
+def is_vmm(pid):
+    """True for a virtual machine that runs, of either hypervisor or the cli lane's."""
+    st = stat_fields(pid)
+    return st is not None and st[0] != "Z" and comm(pid) in ("cor-vmm", "qemu-system-x86", "fake-qemu")
+
+
 def with_token(token, but=()):
     """Processes whose command line names the token (they may have left the family)."""
     return [p for p in pids() if p not in but and token in cmdline(p)]
@@ -77,8 +83,8 @@ def in_cgroup_of(pid, token):
 
 
 def is_pools(pid, token):
-    """True for who makes templates and fills pools, for a VM that waits, and for its keeper: with COR_TEST_POOL=on
-    they belong to no test, though one test's process started them and another's container may have taken them."""
+    """True for who makes templates and fills pools, for a VM that waits, and for its keeper: with COR_TEST_POOL=on or
+    COR_TEST_TEMPLATE=on they belong to no test, though one test's process started them and another's container may have taken them."""
     line = cmdline(pid)
     if f"{token}/templates" in line:
         return False
@@ -169,7 +175,7 @@ def family(token):
         st = stat_fields(pid)
         pid = st[1] if st else 0
     found += with_token(token, but=set(found) | ancestors)
-    if os.environ.get("COR_TEST_POOL") == "on":
+    if "on" in (os.environ.get("COR_TEST_POOL"), os.environ.get("COR_TEST_TEMPLATE")):
         found = [p for p in found if not is_pools(p, token)]
     return found
 

@@ -14,7 +14,6 @@ import leak
 from harness import SLOW
 
 VICTIMS = ("cor", "monitor", "vmm", "force")
-COMMS = {"monitor": ("cor-monitor",), "vmm": ("fake-qemu", "qemu-system-x86", "qemu-system-x8")}
 
 
 def marks_of(rt, id_):
@@ -39,7 +38,7 @@ def names(t):
 
 def cut(t, mark, victim, others=set):
     """Starts `run`, kills the victim (or deletes by force) as soon as the mark is there. others: gives the pids that
-    are not of this container (VMs that wait)."""
+    are not of this container (VMs that wait). Returns how many it killed: at some marks a victim is not there."""
     c = t.rt.container(bundle.config("sleep 0.2"))
     with open(os.devnull, "r+b") as null, open(t.dir / f"{c.id}.cut", "wb") as err:
         child = t.spawn(t.rt.argv("run", "--timing", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id, log=c.log),
@@ -49,11 +48,13 @@ def cut(t, mark, victim, others=set):
         if child.poll() is not None or time.monotonic() > end:
             break  # over before it was seen: still a clean end is asked for
         time.sleep(0.0005)
-    family = {p: leak.comm(p) for p in set([child.pid] + leak.descendants(os.getpid())) - others()}
-    for pid, comm in family.items():
-        if (victim == "cor" and pid == child.pid) or comm in COMMS.get(victim, ()):
+    is_victim = {"cor": lambda p: p == child.pid, "monitor": lambda p: leak.comm(p) == "cor-monitor", "vmm": leak.is_vmm}
+    killed = 0
+    for pid in set([child.pid] + leak.descendants(os.getpid())) - others():
+        if victim in is_victim and is_victim[victim](pid):
             try:
                 os.kill(pid, signal.SIGKILL)
+                killed += 1
             except ProcessLookupError:
                 pass  # it ended just now
     if victim == "force":
@@ -67,6 +68,7 @@ def cut(t, mark, victim, others=set):
     t.eq(t.rt.states(), [], "state directory")
     t.eq(leak.mounts(t.token), [], "mounts")
     t.eq(leak.cgroups(t.token), [], "cgroups")
+    return killed
 
 
 def no_family(others):

@@ -6,6 +6,7 @@ import signal
 import time
 
 import bundle
+import leak
 from harness import case
 
 COR = ("cor",)
@@ -165,24 +166,15 @@ def test_killed_maker(t):
     """kill -9 while a template is made: no process stays, and the next maker cleans up."""
     store = use(t)
     child = t.spawn(t.rt.argv("template", "make"))
-    qemus = t.wait(lambda: [p for p in os.listdir("/proc") if p.isdigit() and
-                            str(store) in cmdline(p) and "memory-backend" in cmdline(p)], "a VM that is to be a template")
-    t.eq(len(qemus), 1, "VMs")
-    t.true(any((d / "memory").exists() for d in store.iterdir()), "its memory is in the store")
+    vmms = t.wait(lambda: [p for p in leak.descendants(child.pid) if leak.is_vmm(p)], "a VM that is to be a template")
+    t.eq(len(vmms), 1, "VMs")
+    t.wait(lambda: any((d / "memory").exists() for d in store.iterdir()), "its memory in the store")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    t.wait(lambda: not os.path.exists(f"/proc/{qemus[0]}") or cmdline(qemus[0]) == "", "the VM's end")
+    t.wait(lambda: not leak.is_vmm(vmms[0]), "the VM's end")
     t.eq(listed(t), [], "nothing half-made is listed")
     t.rt("template", "gc")
     t.eq([p.name for p in store.iterdir() if p.name != "kvm"], ["lock"], "what is left")
-
-
-def cmdline(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
-            return f.read()
-    except OSError:
-        return ""
 
 
 @case(timeout=300, vm=True, only=COR)
