@@ -120,7 +120,7 @@ def test_update_and_limits(t):
     bundle.add_probe(c.rootfs, t.opts.probe)
     c.up()
     c.wait_out("up")
-    forks = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done 2>&1; sleep 0.2; kill $(jobs -p) 2>/dev/null; wait"
+    forks = "i=0; while [ $i -lt 100 ]; do sleep 1000 >/dev/null 2>&1 & i=$((i+1)); done 2>&1; sleep 0.2; kill $(jobs -p) 2>/dev/null; wait"
     with t.step("memory limit"):
         t.eq(c.exec(["probe", "eat", "20"]).out, "ok\n")
         r = c.exec(["probe", "eat", "200"])
