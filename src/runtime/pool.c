@@ -43,6 +43,12 @@ bool pool_suits(const struct settings *s, const struct spec *spec, const struct 
 	       !spec->process.selinux_label && spec->hooks.lists[HOOK_CREATE_CONTAINER].n == 0;
 }
 
+/* One that waits is enough: it stays. */
+static bool is_copied(const struct settings *s, const struct vmcfg *vm)
+{
+	return s->pool_fork && vm->hypervisor == PLAN_HV_QEMU && !vm->kvm && vm->hypervisor_preload;
+}
+
 static int open_pool(const char *template_dir, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" POOL_DIR, template_dir);
@@ -175,7 +181,7 @@ static int fill(const struct settings *s, const char *libexecdir, int pool, cons
 	if (pool_name(name) < 0)
 		return err_set(e, -EIO, "pool: random name");
 	plan.vm = *vm;
-	plan.vm.forkable = s->pool_fork && !vm->kvm && vm->hypervisor_preload;
+	plan.vm.forkable = is_copied(s, vm);
 	plan.boot_timeout_ms = (uint32_t)(s->boot_timeout_ns / NS_PER_MS);
 	plan.vm.share = arena_fmt(&a, "%s/" SHARES "/%s", s->template_dir, name);
 	if (!plan.vm.share)
@@ -208,7 +214,7 @@ int pool_fill(const struct settings *s, const char *libexecdir, const struct vmc
 		r = pool_list(vm->template_dir, &all, &n);
 		if (r < 0)
 			return err_set(e, r, "pool: %m");
-		if (n >= (s->pool_fork ? 1 : s->pool))
+		if (n >= (is_copied(s, vm) ? 1 : s->pool))
 			return 0;
 		r = fill(s, libexecdir, pool, vm, e);
 		if (r < 0)
