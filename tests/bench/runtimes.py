@@ -26,6 +26,7 @@ class Contender:
     """One row of a table: a runtime with its settings. Subclasses know their command line."""
 
     ours = False
+    tells_cpu = True  # its processes end with a container, or their parents do: their CPU time is counted
 
     def __init__(self, name, path, globals_):
         self.name, self.path, self.globals = name, path, list(globals_)
@@ -169,9 +170,11 @@ class CorPool(CorClone):
 
 
 class CorFork(CorPool):
-    """One VM waits, and each container gets a copy of it."""
+    """One VM waits, and each container gets a copy of it. Copies are children of a keeper that lives on: nobody learns
+    their CPU time when they end."""
 
     waiting = 1
+    tells_cpu = False
 
 
 def make_all(cor):

@@ -11,7 +11,7 @@ COLD_MIB, RESERVE_MIB = 260, 2048  # a booted VM; what is left to others
 
 ABOUT = """`run true`, from the start of the runtime's process to its end, with everything deleted again. Milliseconds for each
 container; "batch / n" is the time from the first start to the last end, by the number of containers, and "CPU" the CPU time of
-one of them, in all its processes. The runtimes take turns in every round, in another order each. `cor cold` boots, `cor clone` clones a template, `cor image` does and has its root from an image
+one of them, in all its processes ("-": not known). The runtimes take turns in every round, in another order each. `cor cold` boots, `cor clone` clones a template, `cor image` does and has its root from an image
 (`cor run --image`, docs/images.md) instead of a shared directory, `cor pool` takes one of ten VMs
 that wait (of fifty at once, forty are clones), `cor fork` a copy of one that waits (`pool.fork`)."""
 
@@ -47,8 +47,9 @@ def run(bench, opts):
             if (c.name, n) in found:
                 f = found[c.name, n]
                 s = Spread([v * 1000 for v in f["secs"]])
+                cpu = show(sum(f["cpu"]) * 1000 / s.n) if c.tells_cpu else "-"
                 rows.append([c.name, str(n), str(s.n)] + s.cells() + [
-                    show(Spread(f["batch"]).median * 1000 / n), show(sum(f["cpu"]) * 1000 / s.n), f"{f['others']:.0f} %"])
+                    show(Spread(f["batch"]).median * 1000 / n), cpu, f"{f['others']:.0f} %"])
                 group.append((c.name, s.median, s.p10, s.p90, c.ours))
         groups.append(("alone" if n == 1 else f"{n} at once", group))
     res.tables.append(Table(["runtime", "at once", "runs"] + Spread.COLUMNS + ["batch / n", "CPU", "others"], rows))
@@ -68,7 +69,7 @@ def measure(bench, res, found, n, rounds, bundles):
             res.skipped.append((c.name, why))
         else:
             taking_part.append(c)
-            found[c.name, n] = {"secs": [], "batch": [], "cpu": []}
+            found[c.name, n] = {"secs": [], "batch": [], "cpu": [], "tells_cpu": c.tells_cpu}
     others = host.Others(bench.own_cpu)
     warm = 1 if n == 1 else 0
     for i in range(rounds + warm):
@@ -99,8 +100,9 @@ def conclusions(found, at_once):
     for name in dict.fromkeys(n for n, _ in found) if few < many else ():
         if (name, few) in found and (name, many) in found:
             a, b = Spread(found[name, few]["batch"]), Spread(found[name, many]["batch"])
+            cpu = f"; by CPU time {show(per(found[name, many]) / per(found[name, few]))}" if found[name, few]["tells_cpu"] else ""
             notes.append(f"{name}: one of {many} at once costs {show(b.median / many / (a.median / few))} of one of {few} "
-                         f"(batch / n; by CPU time {show(per(found[name, many]) / per(found[name, few]))})")
+                         f"(batch / n{cpu})")
     return notes
 
 
