@@ -157,7 +157,8 @@ static int find_disk(const char *uuid, char ret[sizeof DISK_FIRST])
 	memcpy(ret, DISK_FIRST, sizeof DISK_FIRST);
 	for (char *last = ret + sizeof DISK_FIRST - 2; *last <= 'z'; ++*last) {
 		scoped_fd fd = open(ret, O_RDONLY | O_CLOEXEC);
-		int r = fd < 0 ? -errno : has_uuid(fd, EXT4_AT, uuid, &same);
+		/* what was read of a template's is forgotten, as in open_device() */
+		int r = fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0 ? -errno : has_uuid(fd, EXT4_AT, uuid, &same);
 
 		if (r < 0)
 			return r == -ENOENT ? -ENODEV : r;

@@ -139,13 +139,15 @@ static void add_layers(const struct vmcfg *cfg, struct strv *to)
 
 /* The disk is what the monitor has opened, too. discard: what the guest deletes gives its space back. report:
  * a host without space is an error that the guest sees; by default QEMU would stop it. locking: nobody else
- * can open a file without a name. */
+ * can open a file without a name. drop-cache: a clone would begin by writing the file to the host's disk. */
 static void add_disk(const struct vmcfg *cfg, struct strv *to)
 {
 	if (!hv_disk_fds(cfg))
 		return;
 	strv_add(to, "-blockdev");
-	strv_addf(to, "driver=file,node-name=disk,filename=/proc/self/fd/%zu,discard=unmap,locking=off",
+	strv_addf(to,
+		  "driver=file,node-name=disk,filename=/proc/self/fd/%zu,discard=unmap,locking=off,"
+		  "drop-cache=off",
 		  QEMU_FD_LAYERS + cfg->layers.n);
 	strv_add(to, "-device");
 	strv_add(to, "virtio-blk-pci,drive=disk,num-queues=1,rerror=report,werror=report");

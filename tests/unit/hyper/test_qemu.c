@@ -171,9 +171,9 @@ static void test_disk(void **state)
 	c.layers.n = 2;
 	c.disk = (struct vm_layer){ .path = path, .size = 64u << 20 };
 	assert_int_equal(qemu_args(&c, &args, &e), 0);
-	assert_true(
-		has_arg(&args, "-blockdev",
-			"driver=file,node-name=disk,filename=/proc/self/fd/10,discard=unmap,locking=off"));
+	assert_true(has_arg(&args, "-blockdev",
+			    "driver=file,node-name=disk,filename=/proc/self/fd/"
+			    "10,discard=unmap,locking=off,drop-cache=off"));
 	assert_true(has_arg(&args, "-device",
 			    "virtio-blk-pci,drive=disk,num-queues=1,rerror=report,werror=report"));
 	assert_int_equal(hv_kernel_cmdline(&c, &words), 0);
