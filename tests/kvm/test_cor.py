@@ -24,7 +24,7 @@ CAPS = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETFCAP MKNOD SYS_AD
 CLONES = ("template=on", "template.dir=/root/templates")
 
 
-def vm_tests(t, *names, settings=QEMU, timeout=120, env=(), jobs=2):
+def vm_tests(t, *names, settings=QEMU, timeout=120, env=(), jobs=2, modules=()):
     """Runs these tests of lane vm there, and counts each as a step here."""
     argv = [TESTS / "run", "--runtime", t.opts.runtime, "--build", t.opts.build, "--jobs", jobs]
     for s in (*settings, f"vm.boot_timeout={120 * harness.SLOW:.0f}s"):
@@ -33,7 +33,7 @@ def vm_tests(t, *names, settings=QEMU, timeout=120, env=(), jobs=2):
         argv += ["--filter", n]
     host = kvmhost.of(t)
     env = dict(env, COR_TEST_SLOW=harness.SLOW * (SLOWER if host.emulated else 1))
-    res = host.run(argv + ["vm"], env=env, timeout=timeout)
+    res = host.run(argv + ["vm"], env=env, timeout=timeout, modules=modules)
     nested.steps(t, res, names)
 
 
@@ -278,7 +278,7 @@ def suite(name):
         argv = [t.opts.runtime, *(w for s in settings for w in ("--set", s)), "template", "make"]
         kvmhost.job(t, kvmhost.of(t), argv, timeout=300, check=0)
         # One after the other: beside another test a template's maker, which has the lowest priority, finds no time on one CPU.
-        vm_tests(t, f"vm/{name}.", settings=settings, timeout=3200, env={"COR_TEST_TEMPLATE": "on"}, jobs=1)
+        vm_tests(t, f"vm/{name}.", settings=settings, timeout=3200, env={"COR_TEST_TEMPLATE": "on"}, jobs=1, modules=("overlay",))
 
     test.__name__ = f"test_suite_{name}"
     test.__doc__ = f"All of vm/{name} on one hypervisor."

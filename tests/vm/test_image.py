@@ -227,6 +227,8 @@ def test_as_podman(t):
 @case(timeout=240, vm=True, only=COR, needs=("dpkg",))
 def test_debian(t):
     """Programs of Debian packages, linked dynamically, from three layers: text and libraries are executed from the host's pages."""
+    if not pathlib.Path("/var/lib/dpkg/info/bash.list").exists():
+        t.skip("dpkg knows no packages here (an emulated host has /usr of the machine, not /var)")
     store = imagelib.debian_image(t)
     t.eq(len(store("inspect", "debian").json()["layers"]), 3)
     r = run(t, "--", "bash", "-c", "ls -d /bin /etc/debian_version; sha256sum /usr/bin/bash | cut -c 1-64; sort --version | head -n 1;"

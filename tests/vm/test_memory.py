@@ -44,7 +44,7 @@ def identity(path):
         os.fsync(f.fileno())  # until then not all blocks are counted
         st = os.fstat(f.fileno())
         digest = hashlib.file_digest(f, "sha256").hexdigest()
-    return digest, st.st_ino, st.st_size, st.st_blocks, st.st_ctime_ns, st.st_mtime_ns
+    return (digest, st.st_ino, st.st_size, st.st_ctime_ns, st.st_mtime_ns), st.st_blocks
 
 
 def use_and_free(t, c):
@@ -108,7 +108,9 @@ def test_given_back_by_a_clone(t):
         t.lacks(maps, "libcapstone.so.4")
     use_and_free(t, c)
     with t.step("the template is as it was"):
-        t.eq(identity(memory), was)
+        now = identity(memory)
+        t.eq(now[0], was[0])
+        t.true(now[1] >= was[1], f"{was[1]} blocks, now {now[1]}")  # more: a file system in memory fills a hole that is looked at
     c.finish()
     with t.step("and can still be cloned"):
         c = start(t)

@@ -1,6 +1,7 @@
 """Many at once, two shapes at once, makers of templates that fail, and a short soak: nothing fails, nothing is left.
 The long soak is ./bench soak."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -192,7 +193,8 @@ def test_maker_killed_beside(t):
     maker = t.wait(lambda: any((d / "memory").exists() for d in store.glob("*.tmp.*")) and makers(t), "a maker at work")
     vmms = t.wait(lambda: [p for m in maker for p in leak.descendants(m) if leak.is_vmm(p)], "the maker's VM")
     for p in maker:
-        os.kill(p, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # one of its children that has ended
+            os.kill(p, signal.SIGKILL)
     t.wait(lambda: not [p for p in vmms if leak.is_vmm(p)], "the end of the maker's VM")
     t.eq(c.sh("echo still here"), "still here\n")
     t.eq(listed(t), [], "templates")
