@@ -36,6 +36,10 @@ CRYPTO CRYPTO_AEAD CRYPTO_GCM CRYPTO_SEQIV CRYPTO_GHASH XFRM XFRM_USER XFRM_ALGO
 BTRFS_FS BTRFS_FS_POSIX_ACL BLK_DEV_DM DM_THIN_PROVISIONING CHECKPOINT_RESTORE IKCONFIG_PROC BINFMT_MISC IA32_EMULATION
 """
 
+# What busybox can make without further words, and what the packet filters show.
+KINDS = "bridge dummy ifb wireguard"
+TABLES = "/proc/net/ip_tables_names /proc/net/ip6_tables_names /proc/config.gz /sys/class/misc/tun"
+
 
 def image(t, *argv, timeout=60):
     """cor-image beside the cor under test, with the cache of all tests; its JSON."""
@@ -70,6 +74,24 @@ def check_config(t, profile, have, lists):
 def test_full_config(t):
     made = image(t, "kernel", "--profile", "full", "--config-only", timeout=200)
     check_config(t, "full", options(pathlib.Path(made["config"]).read_text()), CONTAINER + ENGINE)
+
+
+@case(timeout=3600, vm=True, only=COR)
+def test_full(t):
+    """Compiled, and used for what `clear` lacks: devices of networks, tables of packet filters, its configuration."""
+    made = image(t, "kernel", "--profile", "full", timeout=3400)
+    osdir = t.path("os")
+    built = image(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+    t.eq(built["modules"], [])
+    t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={osdir}/vmlinux", "--set", f"vm.initrd={osdir}/initrd"]
+    conf = bundle.config(f"""uname -r
+for kind in {KINDS}; do ip link add name x type $kind && ip link show x >/dev/null && echo $kind && ip link del x; done
+for file in {TABLES}; do [ -e $file ] && echo $file; done""")
+    for caps in conf["process"]["capabilities"].values():
+        caps.append("CAP_NET_ADMIN")
+    with t.step("a container makes networks on it"):
+        r = t.rt.container(conf).run()
+        t.eq((r.code, r.out.split()), (0, [made["release"], *KINDS.split(), *TABLES.split()]), r.err)
 
 
 @case(timeout=2700, vm=True, only=COR)
