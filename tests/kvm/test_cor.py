@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 import shlex
 
 import builds
