@@ -1,6 +1,6 @@
 """idle-job.py COR N [GLOBAL...] - run by idle.py in a host with KVM: starts N containers of ./bundle as clones, prints JSON.
 
-{"samples": [{"containers": n, "meminfo": {...}}], "processes": {what: KiB}}
+{"samples": [{"containers": n, "meminfo": {...}}], "processes": {what: KiB}, "touched": {how: KiB}}
 """
 
 import json
@@ -63,6 +63,37 @@ def processes():
     return found
 
 
+def machines():
+    """The process IDs of all cor-vmm."""
+    found = set()
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{p}/comm", encoding="ascii") as f:
+                if f.read().strip() == "cor-vmm":
+                    found.add(p)
+        except OSError:
+            continue
+    return found
+
+
+def touched(run, name, *settings):
+    """KiB of the guest's memory that the host has pages for, in one container that was started and left alone."""
+    before = machines()
+    subprocess.run([*run[:-4], *settings, *run[-4:], name], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    (pid,) = machines() - before
+    time.sleep(SETTLE_S)
+    largest, rss = 0, 0  # the largest mapping is the guest's memory, however it is made
+    size = 0
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            m = re.match(r"(Size|Rss):\s+(\d+)", line)
+            if m and m[1] == "Size":
+                size = int(m[2])
+            elif m and size > largest:
+                largest, rss = size, int(m[2])
+    return rss
+
+
 def main(cor, count, *more):
     base = [cor, "--root", STATE, "--set", "hypervisor=kvm", "--set", "template=on", "--set", "template.dir=/run/templates", *more]
     subprocess.run([*base, "template", "make"], check=True, stdout=subprocess.DEVNULL)
@@ -75,9 +106,10 @@ def main(cor, count, *more):
         if i % STEP == 0 or i == count:
             samples.append(sample(i))
     at_end = processes()
-    json.dump({"samples": samples, "processes": {k: v * count / (count + 1) for k, v in at_end.items()}}, sys.stdout)
+    seen = {"a clone": touched(run, "clone"), "booted": touched(run, "booted", "--set", "template=off")}
+    json.dump({"samples": samples, "processes": {k: v * count / (count + 1) for k, v in at_end.items()}, "touched": seen}, sys.stdout)
     sys.stdout.flush()
-    for i in ["first"] + [f"c{i}" for i in range(1, count + 1)]:
+    for i in ["first", "clone", "booted"] + [f"c{i}" for i in range(1, count + 1)]:
         subprocess.run([*base, "delete", "--force", i], check=True, **quiet)
 
 

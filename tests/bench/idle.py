@@ -21,7 +21,7 @@ KERNEL = ("PageTables", "SecPageTables", "Slab", "KernelStack", "Percpu", "Shmem
 ABOUT = """Containers of `sleep`, each a clone of one template on cor-vmm, started one after the other in a host with KVM (an emulated one
 where there is none) and left alone: /proc/meminfo before the first and after the last, divided by their number. MemAvailable is all in. Below it is
 what of that can be named: private memory of the processes, with the pages that a guest wrote (copies of the template's) apart, and
-the kernel's own."""
+the kernel's own. "Guest's memory" is what the host has pages for in one machine, those that it shares with others included."""
 
 
 def arguments(p):
@@ -57,6 +57,7 @@ def report(data, emulated):
     named.update({f"kernel: {k}": one[k] for k in KERNEL if k in one})
     rows += [[what, show(kib)] for what, kib in named.items()]
     rows.append(["not named", show(-one["MemAvailable"] - sum(named.values()))])
+    rows += [[f"guest's memory, {how}", show(kib)] for how, kib in data["touched"].items()]
     res.tables.append(Table([f"{n} containers", "each"], rows))
     res.notes.append("an emulated host" if emulated else "this machine")
     res.data = {**data, "each": {"MemAvailable": -one["MemAvailable"], "by slope": slope, **named}}
