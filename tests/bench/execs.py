@@ -1,7 +1,7 @@
 """execs.py - how long `exec true` in a running container takes."""
 
 import host
-from report import Result, Spread, Table, show
+from report import Result, Spread, Table
 from svg import Chart
 
 ROUNDS = 31

@@ -27,7 +27,7 @@ class Place:
         self.dir.mkdir()
 
     def run(self, argv, check=0, **_):
-        batch = self.launcher.stream([str(a) for a in argv], "cor-image")
+        self.launcher.stream([str(a) for a in argv], "cor-image")
         return type("Answer", (), {"json": lambda self: {}})()
 
 

@@ -24,7 +24,6 @@ import shutil
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import tarfile
 import tempfile

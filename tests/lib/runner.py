@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 
-import harness
 import supervise
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent

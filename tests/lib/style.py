@@ -1,6 +1,5 @@
 """style.py - the style lane: layout, sizes, spelling, shell scripts, Python syntax."""
 
-import ast
 import pathlib
 import re
 import shutil
@@ -73,16 +72,6 @@ def check_format(top):
     return ("fail", "not as clang-format-14 -i would write it:\n" + "\n".join(names)) if text else ("ok", "")
 
 
-def check_python(top):
-    bad = []
-    for f in python_files(top):
-        try:
-            ast.parse(f.read_text(), str(f))
-        except SyntaxError as e:
-            bad.append(f"{f}: {e}")
-    return ("fail", "\n".join(bad)) if bad else ("ok", "")
-
-
 def check_sizes(top):
     """Files below MAX_LINES, functions of the product at most MAX_FUNCTION lines."""
     bad = []
@@ -121,7 +110,7 @@ CHECKS = (
     ("clang-format", check_format),
     ("shellcheck", tool_check(shell_files, ["shellcheck"], "shellcheck")),
     ("codespell", tool_check(text_files, ["codespell", "-L", "inh,crate,te,fo,ot,nd,ans,childs,memroy"], "codespell")),
-    ("python syntax", check_python),
+    ("pyflakes", tool_check(python_files, ["pyflakes3"], "pyflakes3")),
     ("sizes of files and functions", check_sizes),
     ("opening comments", check_opening),
     ("who includes whom", check_includes),
