@@ -33,7 +33,7 @@ void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, 
 	o->attr = st->attr;
 	/* Another mount of the host: it gets a device number of its own in the guest, too, since the numbers
 	 * of its files may be those of others. */
-	if (S_ISDIR(i->type) && i->key.mnt != dir->key.mnt && !is_main(c->fs, i))
+	if (S_ISDIR(i->key.type) && i->key.mnt != dir->key.mnt && !is_main(c->fs, i))
 		o->attr.flags = FUSE_ATTR_SUBMOUNT;
 }
 
@@ -129,7 +129,7 @@ static int set_size(struct call *c, const struct fuse_setattr_in *in, struct ino
 	struct handle *h;
 	int r;
 
-	if (!S_ISREG(i->type))
+	if (!S_ISREG(i->key.type))
 		return -EINVAL; /* never open what may be a device of the host */
 	if (in->size > INT64_MAX)
 		return -EFBIG;
@@ -161,7 +161,7 @@ static int set_attrs(struct call *c, const struct fuse_setattr_in *in, struct in
 		return -errno;
 	/* after the owner, whose change takes suid and sgid away */
 	if (in->valid & FATTR_MODE) {
-		if (S_ISLNK(i->type))
+		if (S_ISLNK(i->key.type))
 			return -EOPNOTSUPP;
 		if (fchmodat(AT_FDCWD, number, in->mode & 07777, 0) < 0)
 			return -errno;

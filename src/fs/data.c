@@ -36,9 +36,9 @@ static int open_regular(struct call *c, struct inode *i, uint32_t flags)
 {
 	int fd, r;
 
-	if (S_ISDIR(i->type))
+	if (S_ISDIR(i->key.type))
 		return -EISDIR;
-	if (!S_ISREG(i->type))
+	if (!S_ISREG(i->key.type))
 		return -ENXIO;
 	fd = inode_fd(c->fs, i);
 	if (fd < 0)
@@ -272,7 +272,7 @@ int do_syncfs(struct call *c)
 	r = inode_get(c->fs, c->h.nodeid, &i);
 	if (r < 0)
 		return r;
-	if (!S_ISDIR(i->type))
+	if (!S_ISDIR(i->key.type))
 		return -EINVAL;
 	r = inodes_make_room(c->fs);
 	if (r == 0)

@@ -32,7 +32,7 @@ int do_opendir(struct call *c)
 	r = inode_get(c->fs, c->h.nodeid, &i);
 	if (r < 0)
 		return r;
-	if (!S_ISDIR(i->type))
+	if (!S_ISDIR(i->key.type))
 		return -ENOTDIR;
 	r = inode_fd(c->fs, i);
 	if (r < 0)

@@ -46,9 +46,10 @@ int handle_new(struct fs *fs, struct inode *i, int fd, uint64_t *ret)
 		return r;
 	at = fs->free_handle - 1;
 	fs->free_handle = fs->handles[at].next_free;
-	fs->handles[at] = (struct handle){
-		.fd = take_fd(&own), .gen = fs->handles[at].gen + 1, .is_dir = S_ISDIR(i->type), .inode = i
-	};
+	fs->handles[at] = (struct handle){ .fd = take_fd(&own),
+					   .gen = fs->handles[at].gen + 1,
+					   .is_dir = S_ISDIR(i->key.type),
+					   .inode = i };
 	inode_ref(i);
 	fs->used_handles++;
 	fs->n_fds++;

@@ -98,7 +98,7 @@ static int open_child(int dirfd, const char *name)
 
 static bool same_key(const struct file_key *a, const struct file_key *b)
 {
-	return a->dev == b->dev && a->ino == b->ino && a->mnt == b->mnt;
+	return a->dev == b->dev && a->ino == b->ino && a->mnt == b->mnt && a->type == b->type;
 }
 
 /* Opens i, whose parent is open. */
@@ -282,7 +282,6 @@ static int inode_new(struct fs *fs, const struct file_stat *st, struct inode **r
 		return -ENOMEM;
 	i->fd = -1;
 	i->key = st->key;
-	i->type = st->attr.mode & S_IFMT;
 	r = slot_take(fs, i);
 	if (r < 0) {
 		free(i);
@@ -386,7 +385,7 @@ int inode_lookup(struct fs *fs, struct inode *dir, const char *name, struct inod
 
 	if (dirfd < 0)
 		return dirfd;
-	if (!S_ISDIR(dir->type))
+	if (!S_ISDIR(dir->key.type))
 		return -ENOTDIR;
 	r = inodes_make_room(fs);
 	if (r < 0)

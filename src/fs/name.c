@@ -19,7 +19,7 @@ static int dir_of(struct call *c, struct inode **dir, int *fd)
 	*fd = call_fd(c, dir);
 	if (*fd < 0)
 		return *fd;
-	return S_ISDIR((*dir)->type) ? 0 : -ENOTDIR;
+	return S_ISDIR((*dir)->key.type) ? 0 : -ENOTDIR;
 }
 
 int give_to_caller(struct call *c, int dirfd, int fd, const char *name, mode_t mode)
@@ -182,7 +182,7 @@ static int rename_names(struct call *c, size_t off, uint64_t new_id, unsigned fl
 		r = inode_get(c->fs, new_id, &new_dir);
 	if (r < 0)
 		return r;
-	if (!S_ISDIR(new_dir->type))
+	if (!S_ISDIR(new_dir->key.type))
 		return -ENOTDIR;
 	new_fd = inode_fd(c->fs, new_dir);
 	if (new_fd < 0)

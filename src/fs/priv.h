@@ -16,9 +16,11 @@
 #define FS_COPY_MAX (64u << 20) /* bytes copied in one request: others wait for it */
 
 /* Which file it is: the same file seen through two mounts counts as two, as other things may be mounted
- * below. */
+ * below. The host gives numbers of removed files to new ones: one of another type is not the file that it
+ * was. */
 struct file_key {
 	uint64_t dev, ino, mnt;
+	mode_t type; /* S_IFMT part */
 };
 
 struct file_stat {
@@ -30,7 +32,6 @@ struct file_stat {
 struct inode {
 	uint64_t id;
 	struct file_key key;
-	mode_t type;                 /* S_IFMT part: never changes */
 	uint64_t nlookup;            /* how often the guest was told; it forgets by count */
 	unsigned refs;               /* of children and handles */
 	struct inode *parent;        /* NULL: the root, or a file without a name any more */

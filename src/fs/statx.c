@@ -34,7 +34,8 @@ int file_stat(int fd, struct file_stat *ret)
 	*ret = (struct file_stat){
 		.key = { .dev = (uint64_t)x.stx_dev_major << 32 | x.stx_dev_minor,
 			 .ino = x.stx_ino,
-			 .mnt = x.stx_mask & STATX_MNT_ID ? x.stx_mnt_id : 0 },
+			 .mnt = x.stx_mask & STATX_MNT_ID ? x.stx_mnt_id : 0,
+			 .type = x.stx_mode & S_IFMT },
 		.attr = {
 			.ino = x.stx_ino,
 			.size = x.stx_size,

@@ -13,7 +13,7 @@ from harness import case
 
 COR = ("cor",)
 SIGSYS = 128 + 31
-FUSE_INIT, FUSE_MKDIR = 26, 9
+FUSE_LOOKUP, FUSE_MKDIR, FUSE_OPEN, FUSE_INIT = 1, 9, 14, 26
 FORBIDDEN = ("open", "socket", "execve", "execveat-path", "ptrace", "fork", "mmap-exec", "mprotect-exec", "mount", "setuid",
              "i386")
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
@@ -160,23 +160,35 @@ def test_unprivileged(t):
     t.eq((r.code, r.out), (0, "pid=1\nfds=3\nthread=yes\n"))
 
 
+class FileServer:
+    """cor-fsd in its jail. request() returns the error and what is behind the reply's header, ask() the error alone."""
+
+    def __init__(self, t, options="", before=""):
+        exe, _ = jail(t)
+        self.t = t
+        self.ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        t.cleanup(self.ours.close)
+        # cor-jail gets it as descriptor 3, /proc/self/fd comes behind it
+        self.child = t.spawn(["sh", "-c", f'{before} exec "$0" --keep-fds 4 {options} fsd "$1" --socket 3 --fds 4 3<&{its.fileno()}', exe,
+                              exe.parent / "cor-fsd"], pass_fds=(its.fileno(),))
+        its.close()
+
+    def request(self, opcode, node, body, uid=0):
+        self.ours.send(struct.pack("<IIQQIIII", 40 + len(body), opcode, 7, node, uid, 0, 1, 0) + body)
+        reply = self.ours.recv(1 << 18)
+        length, error, unique = struct.unpack("<IiQ", reply[:16])
+        self.t.eq((length, unique), (len(reply), 7))
+        return error, reply[16:]
+
+    def ask(self, *args, **kw):
+        return self.request(*args, **kw)[0]
+
+
 @case(only=COR, quick=True)
 def test_file_server(t):
     """Policy fsd: root without a user namespace, six capabilities, a root that what is mounted there fills."""
-    exe, _ = jail(t)
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    t.cleanup(ours.close)
-    # cor-jail gets it as descriptor 3, /proc/self/fd comes behind it
-    child = t.spawn(["sh", "-c", f'exec "$0" --keep-fds 4 fsd "$1" --socket 3 --fds 4 3<&{its.fileno()}', exe,
-                     exe.parent / "cor-fsd"], pass_fds=(its.fileno(),))
-    its.close()
-
-    def ask(opcode, node, body, uid=0):
-        ours.send(struct.pack("<IIQQIIII", 40 + len(body), opcode, 7, node, uid, 0, 1, 0) + body)
-        reply = ours.recv(1 << 18)
-        length, error, unique = struct.unpack("<IiQ", reply[:16])
-        t.eq((length, unique), (len(reply), 7))
-        return error
+    server = FileServer(t)
+    ask, child, ours = server.ask, server.child, server.ours
 
     with t.step("it serves"):
         t.eq(ask(FUSE_INIT, 0, struct.pack("<IIII", 7, 38, 65536, 0)), 0)
@@ -199,6 +211,33 @@ def test_file_server(t):
     with t.step("it ends with its client"):
         ours.shutdown(socket.SHUT_RDWR)
         t.eq(child.wait(10), 0)
+
+
+@case(only=COR, quick=True, needs=("mkfs.ext4",))
+def test_reused_number(t):
+    """The host removes a file that is known and not open, and a fifo gets its number: it is never opened as the file that it was."""
+    image, disk = t.dir / "image", t.dir / "disk"
+    disk.mkdir()
+    t.run(["truncate", "-s", "8M", image], check=0)
+    t.run(["mkfs.ext4", "-q", "-O", "^has_journal", image], check=0)  # with one, numbers rest for a minute
+    t.run(["mount", "-o", "loop", image, disk], check=0)
+    t.cleanup(lambda: subprocess.run(["umount", "-l", disk], check=False))
+    (disk / "known").write_text("x")
+    for n in range(200):
+        (disk / f"f{n}").touch()
+    server = FileServer(t, f"--root {disk}", before="ulimit -n 128;")
+    node_of = lambda name: struct.unpack("<Q", server.request(FUSE_LOOKUP, 1, name + b"\0")[1][:8])[0]
+    read_write = struct.pack("<II", os.O_RDWR, 0)
+    t.eq(server.ask(FUSE_INIT, 0, struct.pack("<IIII", 7, 38, 65536, 0)), 0)
+    known, number = node_of(b"known"), os.stat(disk / "known").st_ino
+    for n in range(200):  # more than it may have open
+        node_of(b"f%d" % n)
+    os.unlink(disk / "known")
+    os.mkfifo(disk / "fifo")
+    t.eq(os.stat(disk / "fifo").st_ino, number, "the number is used again")
+    fifo = node_of(b"fifo")
+    t.eq(server.ask(FUSE_OPEN, fifo, read_write), -errno.ENXIO)
+    t.eq(server.ask(FUSE_OPEN, known, read_write), -errno.ESTALE)
 
 
 @case(only=COR, quick=True)
