@@ -136,6 +136,9 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 		return err_set(e, -EINVAL, "--restore wants --memory-file too");
 	if (o->clone && !o->restore)
 		return err_set(e, -EINVAL, "--clone is for --restore");
+	if (o->huge_pages && o->memory_file)
+		return err_set(e, -EINVAL,
+			       "--huge-pages: not with --memory-file, which says where memory is");
 	return 0;
 }
 

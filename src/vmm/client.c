@@ -24,6 +24,7 @@ static const struct verb_row {
 struct call {
 	struct vmmctl_request q;
 	int fds[2];
+	const char *names[2]; /* of files that were made for it */
 	size_t n_fds;
 };
 
@@ -45,10 +46,12 @@ static int prepare(const struct verb_row *row, int n, char **args, struct call *
 	if (row->verb == VMMCTL_BALLOON && num_parse_size(args[0], &c->q.arg) < 0)
 		return err_set(e, -EINVAL, "balloon %s: not a size", args[0]);
 	for (int i = 0; i < n && row->verb == VMMCTL_SAVE; i++) {
-		int fd = open(args[i], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		/* New ones: what is there may be the only copy, or the machine's own memory. */
+		int fd = open(args[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 		if (fd < 0)
 			return err_set(e, -errno, "%s: %m", args[i]);
+		c->names[c->n_fds] = args[i];
 		c->fds[c->n_fds++] = fd;
 	}
 	return 0;
@@ -103,8 +106,11 @@ int vmctl_main(int argc, char **argv)
 	r = prepare(row, argc - 2, argv + 2, &c, &e);
 	if (r == 0)
 		r = call(argv[0], &c, &a, &e);
-	for (size_t i = 0; i < c.n_fds; i++)
+	for (size_t i = 0; i < c.n_fds; i++) {
 		scope_close(&c.fds[i]);
+		if (r < 0)
+			(void)unlink(c.names[i]); /* the first error is the one to report */
+	}
 	if (r < 0)
 		note("%s", e.msg);
 	else if (row->verb == VMMCTL_INFO)

@@ -23,6 +23,9 @@
 #define MEMORY_MIN (32 * LAYOUT_MIB)
 #define MEMORY_MAX (1024 * LAYOUT_GIB)
 
+#define HUGE_PAGE (2 * LAYOUT_MIB)
+#define HUGE_HINT " (of the host's huge pages; sysctl vm.nr_hugepages says how many there are)"
+
 /* Of the guest's memory, or a pmem's. */
 #define MEMORY_GONE "a file that is guest memory was cut or can't be read, or its file system is full"
 
@@ -41,7 +44,7 @@ static int new_ram(struct machine *m, bool huge, struct err *e)
 
 	m->ram_fd = memfd_create("guest-ram", flags);
 	if (m->ram_fd < 0)
-		return err_set(e, -errno, "guest memory: %m");
+		return err_set(e, -errno, "guest memory: %m%s", huge ? HUGE_HINT : "");
 	if (ftruncate(m->ram_fd, (off_t)m->ram_size) < 0 ||
 	    fcntl(m->ram_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return err_set(e, -errno, "guest memory of %llu MiB: %m",
@@ -49,13 +52,14 @@ static int new_ram(struct machine *m, bool huge, struct err *e)
 	return 0;
 }
 
-/* A file that the caller keeps: it becomes as long as the memory, or, of a clone, must be. */
+/* A file that the caller keeps: it becomes as long as the memory, or, if there is something in it already,
+ * must be. */
 static int file_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 {
 	struct stat st;
 
 	m->ram_fd = take_fd(&cfg->memory_fd);
-	if (!cfg->clone && ftruncate(m->ram_fd, (off_t)m->ram_size) < 0)
+	if (cfg->state_fd < 0 && ftruncate(m->ram_fd, (off_t)m->ram_size) < 0)
 		return err_set(e, -errno, "memory file: %m");
 	if (fstat(m->ram_fd, &st) < 0)
 		return err_set(e, -errno, "memory file: %m");
@@ -69,10 +73,9 @@ static int file_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
  * addresses and ours are congruent: then one page table entry and one fault are enough for 2 MiB. */
 static int anonymous_ram(struct machine *m, struct err *e)
 {
-	const uint64_t huge = 2 * LAYOUT_MIB;
-	uint8_t *p = mmap(NULL, m->ram_size + huge, PROT_READ | PROT_WRITE,
+	uint8_t *p = mmap(NULL, m->ram_size + HUGE_PAGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint64_t before = -(uintptr_t)p & (huge - 1);
+	uint64_t before = -(uintptr_t)p & (HUGE_PAGE - 1);
 
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "guest memory of %llu MiB: %m",
@@ -80,7 +83,7 @@ static int anonymous_ram(struct machine *m, struct err *e)
 	m->ram = p + before;
 	if (before)
 		(void)munmap(p, before); /* address space only */
-	(void)munmap(m->ram + m->ram_size, huge - before);
+	(void)munmap(m->ram + m->ram_size, HUGE_PAGE - before);
 	(void)madvise(m->ram, m->ram_size, MADV_HUGEPAGE); /* a kernel without them has small ones */
 	return 0;
 }
@@ -96,10 +99,12 @@ static int make_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	if (r < 0)
 		return r;
 	m->ram_private = cfg->clone;
+	/* Of the pool all pages are reserved now: one that is missing later would end the machine. */
 	p = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE,
-		 (m->ram_private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, m->ram_fd, 0);
+		 (m->ram_private ? MAP_PRIVATE : MAP_SHARED) | (cfg->huge_pages ? 0 : MAP_NORESERVE),
+		 m->ram_fd, 0);
 	if (p == MAP_FAILED)
-		return err_set(e, -errno, "map guest memory: %m");
+		return err_set(e, -errno, "map guest memory: %m%s", cfg->huge_pages ? HUGE_HINT : "");
 	m->ram = p;
 	return 0;
 }
@@ -120,6 +125,8 @@ static int build_memory(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 
 	if (cfg->memory < MEMORY_MIN || cfg->memory > MEMORY_MAX || cfg->memory % LAYOUT_MIB != 0)
 		return err_set(e, -EINVAL, "memory: whole MiB from 32M to 1024G");
+	if (cfg->huge_pages && cfg->memory % HUGE_PAGE != 0)
+		return err_set(e, -EINVAL, "memory: whole 2 MiB with --huge-pages");
 	m->ram_size = cfg->memory;
 	r = make_ram(m, cfg, e);
 	if (r == 0 && cfg->merge)

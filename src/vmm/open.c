@@ -32,6 +32,14 @@ int open_file(const char *what, const char *name, int flags, int *ret, struct er
 	return 0;
 }
 
+/* What a caller must have open already: no path leads to it. */
+static int open_given(const char *what, const char *wants, const char *name, int *ret, struct err *e)
+{
+	if (!str_starts(name, "fd:"))
+		return err_set(e, -EINVAL, "--%s %s: wants %s, an open fd", what, name, wants);
+	return open_file(what, name, O_RDWR, ret, e);
+}
+
 static int dup_fd(int fd, int *ret, struct err *e)
 {
 	*ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -105,7 +113,7 @@ static int open_port(const char *text, struct strv *texts, struct console_cfg *c
 	int r = split_name("port", text, texts, &c->port_name, &fd, e);
 
 	if (r == 0)
-		r = open_file("port", fd, O_RDWR, &c->port_in_fd, e);
+		r = open_given("port", "NAME=fd:N", fd, &c->port_in_fd, e);
 	if (r == 0)
 		r = set_nonblocking("port", c->port_in_fd, e);
 	c->has_port = true;
@@ -189,7 +197,7 @@ static int open_net(const char *text, struct vmm_cfg *cfg, struct err *e)
 	n->mac[0] = (n->mac[0] & 0xFC) | 2; /* locally administered, one station */
 	if (str_starts(text, "tap="))
 		return open_tap(text + 4, &n->fd, e);
-	r = open_file("net", text, O_RDWR, &n->fd, e);
+	r = open_given("net", "tap=NAME or fd:N", text, &n->fd, e);
 	return r == 0 ? set_nonblocking("net", n->fd, e) : r;
 }
 
@@ -203,7 +211,7 @@ static int open_fs(const char *text, struct strv *texts, struct vmm_cfg *cfg, st
 
 	*f = (struct fs_cfg){ .sock = -1, .n_requests = 1 };
 	r = split_name("fs", text, texts, &f->tag, &where, e);
-	return r == 0 ? open_file("fs", where, O_RDWR, &f->sock, e) : r;
+	return r == 0 ? open_given("fs", "TAG=fd:N", where, &f->sock, e) : r;
 }
 
 static int open_virtiofs(const char *text, struct strv *texts, struct vmm_cfg *cfg, struct err *e)
@@ -215,10 +223,18 @@ static int open_virtiofs(const char *text, struct strv *texts, struct vmm_cfg *c
 	cfg->has_virtiofs = true;
 	*f = (struct virtiofs_cfg){ .fd = -1 };
 	r = split_name("virtiofs", text, texts, &f->tag, &where, e);
-	return r == 0 ? open_file("virtiofs", where, O_RDWR, &f->fd, e) : r;
+	return r == 0 ? open_given("virtiofs", "TAG=fd:N", where, &f->fd, e) : r;
 }
 
 /* ---- all ---- */
+
+/* A restored machine's memory must be there: an empty file would be none. */
+static int memory_flags(const struct options *o)
+{
+	if (o->clone)
+		return O_RDONLY;
+	return o->restore ? O_RDWR : O_RDWR | O_CREAT;
+}
 
 /* Every file that is only opened. */
 static int open_plain(const struct options *o, struct vmm_cfg *cfg, struct err *e)
@@ -231,7 +247,7 @@ static int open_plain(const struct options *o, struct vmm_cfg *cfg, struct err *
 		{ "initrd", o->initrd, O_RDONLY, &cfg->initrd_fd },
 		{ "kvm", o->kvm, O_RDWR, &cfg->kvm_fd },
 		{ "restore", o->restore, O_RDONLY, &cfg->state_fd },
-		{ "memory-file", o->memory_file, o->clone ? O_RDONLY : O_RDWR | O_CREAT, &cfg->memory_fd },
+		{ "memory-file", o->memory_file, memory_flags(o), &cfg->memory_fd },
 	};
 	int r = 0;
 

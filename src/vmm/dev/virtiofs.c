@@ -296,6 +296,7 @@ static void fs_fini(struct vdev *d)
 {
 	struct fs_dev *f = fs_of(d);
 
+	loop_del(&f->watch.src);
 	scope_close(&f->sock);
 	free(f);
 }

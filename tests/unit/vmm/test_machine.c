@@ -40,6 +40,8 @@ static int kernel_fd(void)
 	return io_memfd("kernel", &f, sizeof f);
 }
 
+static const off_t config_memory = 32 * LAYOUT_MIB;
+
 static struct vmm_cfg config(void)
 {
 	return (struct vmm_cfg){ .kvm_fd = -1,
@@ -48,7 +50,7 @@ static struct vmm_cfg config(void)
 				 .serial_fd = -1,
 				 .memory_fd = -1,
 				 .state_fd = -1,
-				 .memory = 32 * LAYOUT_MIB,
+				 .memory = (uint64_t)config_memory,
 				 .cpus = 2,
 				 .cmdline = "quiet",
 				 .has_console = true,
@@ -293,16 +295,21 @@ static void test_saved_memory(void **state)
 }
 
 /* Builds a machine from the two files. */
-static int restore(struct vmm_cfg *cfg, struct err *e)
+static int restore_as(bool clone, struct vmm_cfg *cfg, struct err *e)
 {
 	hv_fake_init(&fake);
 	(void)close(cfg->kernel_fd);
 	cfg->kernel_fd = -1;
-	cfg->clone = true;
+	cfg->clone = clone;
 	cfg->state_fd = dup(state_fd);
 	cfg->memory_fd = dup(memory_fd);
 	assert_int_equal(lseek(state_fd, 0, SEEK_SET), 0);
 	return machine_build(&m, &fake.hv, cfg, e);
+}
+
+static int restore(struct vmm_cfg *cfg, struct err *e)
+{
+	return restore_as(true, cfg, e);
 }
 
 static void refuse_snapshot(off_t at, const void *bytes, size_t n)
@@ -322,6 +329,7 @@ static void check_refusals(void)
 {
 	size_t devices = 56 + 2 * sizeof(struct hv_cpu);
 	struct vmm_cfg cfg = config();
+	struct stat st;
 
 	refuse_snapshot(0, "x", 1);                                                  /* no snapshot */
 	refuse_snapshot(8, "\xFF", 1);                                               /* version */
@@ -332,6 +340,11 @@ static void check_refusals(void)
 	cfg = config();
 	cfg.memory *= 2;
 	assert_int_equal(restore(&cfg, NULL), -EINVAL); /* the memory file is shorter */
+	cfg = config();
+	cfg.memory *= 2;
+	assert_int_equal(restore_as(false, &cfg, NULL), -EINVAL); /* and stays so: it is all there is */
+	assert_int_equal(fstat(memory_fd, &st), 0);
+	assert_int_equal(st.st_size, config_memory);
 	assert_int_equal(ftruncate(state_fd, (off_t)devices + 100), 0);
 	cfg = config();
 	assert_int_equal(restore(&cfg, NULL), -EBADMSG);
@@ -525,6 +538,10 @@ static void test_refused(void **state)
 	cfg.memory = 1ull << 60;
 	refuse(cfg, -EINVAL, 0);
 	cfg = config();
+	cfg.huge_pages = true;
+	cfg.memory = 33 * LAYOUT_MIB; /* not whole ones */
+	refuse(cfg, -EINVAL, 0);
+	cfg = config();
 	cfg.cpus = 0;
 	refuse(cfg, -EINVAL, 0);
 	cfg = config();
@@ -535,6 +552,20 @@ static void test_refused(void **state)
 	(void)close(cfg.kernel_fd);
 	cfg.kernel_fd = io_memfd("kernel", "no", 2);
 	refuse(cfg, -ENOEXEC, 0);
+}
+
+/* More huge pages than any host has: said at the start, not by a fault later. */
+static void test_no_huge_pages(void **state)
+{
+	struct vmm_cfg cfg = config();
+	struct err e = { 0 };
+
+	(void)state;
+	cfg.huge_pages = true;
+	cfg.memory = 1024 * LAYOUT_GIB;
+	hv_fake_init(&fake);
+	assert_true(machine_build(&m, &fake.hv, &cfg, &e) < 0);
+	assert_non_null(strstr(e.msg, "nr_hugepages"));
 }
 
 int main(void)
@@ -558,6 +589,7 @@ int main(void)
 		cmocka_unit_test(test_control_garbage),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_no_huge_pages),
 	};
 	return cmocka_run_group_tests_name("vmm/machine", tests, NULL, NULL);
 }
