@@ -13,6 +13,7 @@
 #include "sys/mnt.h"
 
 #define MEMBERS_MAX 65536u
+#define NAME_MAX_   1024u /* of a member: what manifests name is a digest and a folder or two */
 #define LINKS_MAX   8
 
 const char *const source_kind_names[] = { "auto", "oci", "docker", "tar", "dir", NULL };
@@ -90,6 +91,8 @@ static int add_member(struct source *s, size_t *cap, const struct tar_entry *t, 
 	if (!link &&
 	    (t->type != TAR_FILE || t->n_segments > 1 || (t->n_segments && t->segments[0].len != t->size)))
 		return 0;
+	if (strlen(t->name) > NAME_MAX_ || strlen(t->link) > NAME_MAX_)
+		return 0; /* a pax header has room for megabytes, each of which would be kept */
 	if (s->n_members == *cap) {
 		size_t more = *cap ? 2 * *cap : 64;
 

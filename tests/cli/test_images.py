@@ -411,6 +411,11 @@ def test_damaged_image(t):
         manifest = [{"Config": "../../etc/passwd", "RepoTags": None, "Layers": ["/etc/passwd"]}]
         (t.dir / "d.tar").write_bytes(tar(entry("manifest.json", json.dumps(manifest).encode())))
         t.has(store("import", t.dir / "d.tar", check=2).err, "no file '../../etc/passwd' in it")
+    with t.step("docker archive with a name longer than any tool's"):
+        long = "/".join(["d" * 100] * 20)
+        (t.dir / "d.tar").write_bytes(tar(entry(long, config(layer)), entry("manifest.json", json.dumps(
+            [{"Config": long, "RepoTags": ["x"], "Layers": []}]).encode())))
+        t.has(store("import", t.dir / "d.tar", check=2).err, "no file 'dddd")
     with t.step("links in a circle"):
         manifest = [{"Config": "a", "Layers": ["a"]}]
         (t.dir / "d.tar").write_bytes(tar(entry("a", kind=tarfile.SYMTYPE, linkname="b"), entry(
