@@ -46,9 +46,11 @@ static int read_plan(struct monitor *m, struct err *e)
 	return 0;
 }
 
-/* The container's part, made by cor while the VM starts. */
+/* The container's part, made by cor while the VM starts. What has become of the VM's is known only here. */
 static int read_rest(struct monitor *m, struct err *e)
 {
+	const struct vmcfg vm = m->plan.vm;
+	const bool pool = m->plan.pool;
 	struct ctl_msg msg;
 	int r;
 
@@ -67,6 +69,8 @@ static int read_rest(struct monitor *m, struct err *e)
 	ctl_fini(&msg);
 	if (r == 0 && m->plan.vm_only)
 		r = -EPROTO;
+	m->plan.vm = vm;
+	m->plan.pool = pool;
 	return r < 0 ? err_set(e, r, "start plan: %m") : 0;
 }
 
@@ -226,13 +230,33 @@ static int find_share(struct monitor *m, struct err *e)
 	return m->vm_mounts < 0 ? err_set(e, -errno, "the VM's mount namespace: %m") : 0;
 }
 
+static int new_vm(struct monitor *m, struct err *e)
+{
+	int r = hv_new(&m->plan.vm, &m->hv, e);
+
+	return r == 0 ? hv_start(m->hv, &m->plan.vm, e) : r;
+}
+
+/* A template may be gone since cor looked at it: removed by hand, or for room, or because another of its
+ * clones did not come up. Then the VM boots. */
+static int clone_or_boot(struct monitor *m, struct err *e)
+{
+	int r = new_vm(m, e);
+
+	if (r == 0 || !m->plan.vm.template_dir || m->plan.keeper)
+		return r;
+	log_warn("container %s: %s; the VM boots instead", m->plan.id, e->msg);
+	hv_free(m->hv);
+	m->hv = NULL;
+	m->plan.vm.template_dir = NULL;
+	return new_vm(m, e);
+}
+
 static int start_vm(struct monitor *m, struct err *e)
 {
 	int r;
 
 	r = m->plan.keeper ? keeper_hold(m, e) : 0;
-	if (r == 0)
-		r = hv_new(&m->plan.vm, &m->hv, e);
 	if (r == 0 && !m->plan.vm.fsd_path)
 		r = share_open(m->plan.vm.share, e);
 	if (r < 0)
@@ -242,7 +266,7 @@ static int start_vm(struct monitor *m, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	r = hv_start(m->hv, &m->plan.vm, e);
+	r = clone_or_boot(m, e);
 	if (r == 0)
 		r = find_share(m, e);
 	if (r < 0)

@@ -1,5 +1,7 @@
 """Templates and clones as the monitor sees them, without a machine: a clone that is silent, dies, or answers."""
 
+import os
+import shutil
 import time
 
 import bundle
@@ -52,6 +54,36 @@ def test_silent_clone(t):
     with t.step("the next one boots without a delay, and a template is made again"):
         t.eq(run(t)[:2], ("fine\n", False))
         t.wait(lambda: len(listed(t)) == 1, "a template")
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_silent_clone_without_pool(t):
+    """The same where VMs were to wait, but none does: it is not tried a second time."""
+    use(t, "--fake-mute-clone")
+    c = t.rt.container(bundle.config("echo fine; exit 7"))
+    r = c.run(globals_=["--log", c.log, "--set", "vm.boot_timeout=3s", "--set", "pool=1"], timeout=40)
+    t.eq((r.code, r.out), (7, "fine\n"))
+    t.eq(c.log.read_text().count("did not come up"), 1)
+    t.eq(listed(t), [], "templates")
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_template_gone(t):
+    """A template that is removed after cor has looked at it, before its monitor opens it: the VM boots."""
+    use(t, "--fake-mute-clone=no")
+    old, bin_ = t.rt.path, t.path("bin")
+    libexec = os.path.join(os.path.dirname(os.path.dirname(old)), "libexec/cor")
+    bin_.mkdir()
+    shutil.copy(old, bin_)
+    (bin_ / "cor-monitor").write_text(f"#!/bin/sh\nrm -r {t.path('templates')}/default/[0-9a-f]*\nexec {libexec}/cor-monitor\n")
+    (bin_ / "cor-monitor").chmod(0o755)
+    t.rt.path = str(bin_ / "cor")
+    c = t.rt.container(bundle.config("echo fine; exit 7"))
+    r = c.run(globals_=["--log", c.log], timeout=40)
+    t.eq((r.code, r.out), (7, "fine\n"))
+    t.has(c.log.read_text(), "the VM boots instead")
+    t.rt.path = old
+    t.eq(run(t)[:2], ("fine\n", False))
 
 
 @case(timeout=100, only=COR)
