@@ -140,22 +140,33 @@ static int open_dir(int store, const char *key)
 	return fd < 0 ? -errno : fd;
 }
 
+static int read_manifest(int dir, struct manifest *ret)
+{
+	scoped_fd fd = openat(dir, MANIFEST_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	scoped_free char *text = NULL;
+	struct stat st;
+	size_t n;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    (st.st_mode & 077))
+		return -ESTALE;
+	r = io_read_all(fd, TEXT_MAX, &text, &n);
+	return r < 0 ? r : manifest_parse(text, n, ret);
+}
+
 int manifest_check(int store, const char *key, uint64_t memory, struct manifest *ret)
 {
 	scoped_fd dir = open_dir(store, key);
-	scoped_free char *text = NULL;
 	char boot[MANIFEST_BOOT];
 	struct stat st;
-	size_t n;
 	int r;
 
 	if (dir < 0)
 		return dir == -ENOENT ? -ENOENT : -ESTALE;
 	if (fstat(dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077) || read_boot(boot) < 0)
 		return -ESTALE;
-	r = io_read_file_at(dir, MANIFEST_FILE, TEXT_MAX, &text, &n);
-	if (r == 0)
-		r = manifest_parse(text, n, ret);
+	r = read_manifest(dir, ret);
 	if (r == 0 && (strcmp(ret->key, key) != 0 || strcmp(ret->boot, boot) != 0 ||
 		       (memory && ret->v[MANIFEST_MEMORY] != memory)))
 		r = -ESTALE;

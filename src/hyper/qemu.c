@@ -204,7 +204,7 @@ static int give_state(const struct qemu *q, const struct vmcfg *cfg, struct err 
 	path = str_fmt("%s/" QEMU_STATE_FILE, cfg->template_dir);
 	if (!path)
 		return err_set(e, -ENOMEM, "out of memory");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "template %s: %m", path);
 	r = qmp_preload(&q->qmp, clone_commands, fd);
@@ -409,7 +409,11 @@ static int read_answer(int sock, int timeout_ms, struct answer *ret)
 		return (int)n;
 	if (!n_fds)
 		ret->pidfd = -1;
-	return n == (ssize_t)sizeof ret->a && ret->a.who <= QEMU_FORK_COPY ? 0 : -EPROTO;
+	if (n == (ssize_t)sizeof ret->a && ret->a.who <= QEMU_FORK_COPY)
+		return 0;
+	scope_close(&ret->pidfd);
+	ret->pidfd = -1;
+	return -EPROTO;
 }
 
 /* The two answers. From the original's on the copy is *copy's, whatever the other is. *ret_code: why there is

@@ -3,13 +3,14 @@
  *     DIR/KEY/manifest, memory, state    one template; it appears as a whole, by rename
  *     DIR/KEY.tmp.PID                    one being made; stale unless the lock is held
  *     DIR/lock                           held (flock) by whoever makes a template or cleans up
+ *     DIR/kvm                            the KVM probe's verdict (kvm_probe_known())
  *
  * DIR belongs to one trust domain: clones of one template share the pages that none has written. KEY names
- * everything that shapes the VM (hv_ops.shape and the host's CPU). How a VM is saved and cloned is the
- * driver's; the files of a template are checked here against the manifest before any use. A template
- * holds no secret and nothing of a container: it is saved before the agent hears its first word.
- * Called by the runtime; the monitor only drops what did not work. Trusts: DIR, which only root can
- * write. Never: keeps a template that fails a check, or blocks on somebody who makes one (except
+ * everything that shapes the VM (hv_ops.shape) but the host and its CPU: no template outlives a boot. How a
+ * VM is saved and cloned is the driver's; the files of a template are checked here against the manifest
+ * before any use. A template holds no secret and nothing of a container: it is saved before the agent hears
+ * its first word. Called by the runtime; the monitor only drops what did not work. Trusts: DIR, which only
+ * root can write. Never: keeps a template that fails a check, or blocks on somebody who makes one (except
  * template_make() on demand). */
 #ifndef HYPER_TEMPLATE_H
 #define HYPER_TEMPLATE_H

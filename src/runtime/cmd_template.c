@@ -94,6 +94,8 @@ static int remove_one(const struct template_store *store, const char *key, struc
 	size_t n = 0;
 	int r;
 
+	if (!*key) /* the beginning of every key: a script's variable that has no value */
+		return err_set(e, -EINVAL, "template rm: an empty key (cor template ls lists them)");
 	r = template_list(store, &all, &n, e);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (!str_starts(all[i].key, key))

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -193,7 +194,6 @@ static int do_stream(char **a)
 	return 0;
 }
 
-/* Allocates and touches n MiB; "ok" if it lives. */
 /* Random numbers of the processor's instruction: in a VM by software emulation they are the emulator's. */
 static int do_rdrand(char **a)
 {
@@ -209,6 +209,21 @@ static int do_rdrand(char **a)
 	return 0;
 }
 
+/* getrandom()'s, and those that exec gave this process. */
+static int do_random(char **a)
+{
+	unsigned char bytes[2][16];
+
+	(void)a;
+	if (syscall(SYS_getrandom, bytes[0], sizeof bytes[0], 0) != sizeof bytes[0])
+		return 1;
+	memcpy(bytes[1], (const void *)getauxval(AT_RANDOM), sizeof bytes[1]);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		printf("%02x%s", ((const unsigned char *)bytes)[i], i % 16 == 15 ? "\n" : "");
+	return 0;
+}
+
+/* Allocates and touches n MiB; "ok" if it lives. */
 static int do_eat(char **a)
 {
 	for (long n = atol(a[0]); n > 0; n--) {
@@ -229,7 +244,7 @@ static const struct verb {
 	{ "rlimit", 0, do_rlimit },   { "die", 1, do_die },           { "exit", 1, do_exit },
 	{ "winsize", 0, do_winsize }, { "setxattr", 3, do_setxattr }, { "getxattr", 2, do_getxattr },
 	{ "signals", 0, do_signals }, { "stream", 1, do_stream },     { "eat", 1, do_eat },
-	{ "rdrand", 0, do_rdrand },
+	{ "rdrand", 0, do_rdrand },   { "random", 0, do_random },
 };
 
 int main(int argc, char **argv)

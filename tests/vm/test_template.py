@@ -11,7 +11,7 @@ from harness import case
 
 COR = ("cor",)
 IDENTITY = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; "
-            "head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo; mktemp -u XXXXXXXXXXXXXXXX")
+            "head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo; probe random")
 
 
 def use(t, **settings):
@@ -30,10 +30,12 @@ def make(t, *flags, **kw):
     return t.rt("template", "make", globals_=flags, timeout=120, **kw)
 
 
-def run(t, script, conf=None, **kw):
+def run(t, script, conf=None, probe=False, **kw):
     """Runs a script in a container; returns (what it wrote, was it a clone)."""
     conf = conf or bundle.config(script)
     c = t.rt.container(conf)
+    if probe:
+        bundle.add_probe(c.rootfs, t.opts.probe)
     timing = t.path(c.id + ".json")
     r = c.run("--timing-json", timing, timeout=120, **kw)
     t.eq(r.code, 0, f"exit code of {script!r}; {r.err}")
@@ -52,11 +54,11 @@ def test_own_machine(t):
     seen = []
     with t.step("random numbers, boot_id, uuid"):
         for _ in range(2):
-            out, cloned = run(t, IDENTITY)
+            out, cloned = run(t, IDENTITY, probe=True)
             t.true(cloned, "it is a clone")
             seen += out.split()
-        t.eq(len(seen), 8)
-        t.eq(len(set(seen)), 8, "different words")
+        t.eq(len(seen), 10)
+        t.eq(len(set(seen)), 10, "different words")
     with t.step("date"):
         before = time.time()
         out, cloned = run(t, "date +%s")
@@ -87,6 +89,8 @@ def test_sizes(t):
     t.true(cloned, "the second is a clone")
     t.eq(second.split()[0], str(min(2, len(os.sched_getaffinity(0)))), "CPUs")
     t.true(abs(int(first.split()[1]) - int(second.split()[1])) < 1024, f"memory {first!r} {second!r}")
+    # what was asked for, and at most vm.memory_overhead more for the guest's kernel and agent
+    t.true(256 << 10 <= int(second.split()[1]) <= 352 << 10, f"memory {second!r}, asked for 256 MiB")
     _, cloned = run(t, "true")
     t.true(not cloned, "another size is no clone of it")
     wait_made(t, 2)  # nothing works on when the test ends
@@ -201,6 +205,9 @@ def test_store(t):
         r = t.rt("template", "ls", globals_=["--set", "template.domain=../x"], check=1)
         t.has(r.err, "template.domain")
     with t.step("rm"):
+        r = t.rt("template", "rm", "", check=1)
+        t.has(r.err, "empty key")
+        t.eq([x["key"] for x in listed(t)], keys)
         t.rt("template", "rm", keys[0][:12])
         t.eq(listed(t), [])
         r = t.rt("template", "rm", keys[0][:12], check=1)

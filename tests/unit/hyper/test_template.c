@@ -20,7 +20,7 @@
 
 struct rig {
 	char *dir; /* borrowed */
-	char *store_dir, *hv, *kernel;
+	char *store_dir, *hv, *preload, *kernel, *initrd;
 	int store;
 	struct template_store s;
 	struct vmcfg cfg;
@@ -46,17 +46,22 @@ static void setup(struct rig *r, void **state)
 	r->store_dir = str_fmt("%s/t/default", r->dir);
 	r->hv = str_fmt("%s/qemu", r->dir);
 	r->kernel = str_fmt("%s/kernel", r->dir);
-	assert_non_null(r->kernel);
+	r->preload = str_fmt("%s/preload", r->dir);
+	r->initrd = str_fmt("%s/initrd", r->dir);
+	assert_non_null(r->initrd);
 	put(r->hv, "hypervisor", 0755);
+	put(r->preload, "preload", 0644);
 	put(r->kernel, "kernel", 0644);
+	put(r->initrd, "initrd", 0644);
 	assert_int_equal(io_mkdirs(r->store_dir, 0700), 0);
 	r->store = open(r->store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(r->store >= 0);
 	r->s = (struct template_store){ .dir = r->store_dir };
 	r->cfg = (struct vmcfg){ .hypervisor = PLAN_HV_QEMU,
 				 .hypervisor_path = r->hv,
+				 .hypervisor_preload = r->preload,
 				 .kernel = r->kernel,
-				 .initrd = r->kernel,
+				 .initrd = r->initrd,
 				 .cmdline = cmdline,
 				 .memory = MIB,
 				 .vcpus = 1,
@@ -68,7 +73,9 @@ static void teardown(struct rig *r)
 	close(r->store);
 	free(r->store_dir);
 	free(r->hv);
+	free(r->preload);
 	free(r->kernel);
+	free(r->initrd);
 }
 
 /* A template as manifest_write() leaves it, with a memory file that has its blocks. */
@@ -108,9 +115,12 @@ static void test_key(void **state)
 		    elsewhere[] = "/elsewhere", last[] = "quiet panic=-1 tsc_early_khz=2599000",
 		    without[] = "quiet panic=-1";
 	char *const tsc_last[] = { last, without };
-	char a[SHA256_HEX], b[SHA256_HEX];
+	char *params[] = { other };
+	struct vm_layer layer = { .size = 2 * MIB };
+	char a[SHA256_HEX], b[SHA256_HEX], c[SHA256_HEX];
 	struct vmcfg cfg;
 	struct rig r;
+	char *const *const files[] = { &r.hv, &r.preload, &r.kernel, &r.initrd };
 
 	setup(&r, state);
 	assert_int_equal(template_key(&r.cfg, a, NULL), 0);
@@ -143,9 +153,24 @@ static void test_key(void **state)
 	cfg.kvm = true;
 	assert_int_equal(template_key(&cfg, b, NULL), 0);
 	assert_string_not_equal(a, b);
-	put(r.kernel, "another kernel", 0644);
-	assert_int_equal(template_key(&r.cfg, b, NULL), 0);
+	cfg = r.cfg;
+	cfg.hypervisor_params = (struct pack_strs){ .p = params, .n = ARRAY_LEN(params) };
+	assert_int_equal(template_key(&cfg, b, NULL), 0);
 	assert_string_not_equal(a, b);
+	cfg = r.cfg;
+	cfg.layers.p = &layer;
+	cfg.layers.n = 1;
+	assert_int_equal(template_key(&cfg, b, NULL), 0);
+	assert_string_not_equal(a, b);
+	layer.size *= 2;
+	assert_int_equal(template_key(&cfg, c, NULL), 0);
+	assert_string_not_equal(b, c);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		put(*files[i], "more than there was", 0755);
+		assert_int_equal(template_key(&r.cfg, b, NULL), 0);
+		assert_string_not_equal(a, b);
+		memcpy(a, b, sizeof a);
+	}
 	assert_int_equal(unlink(r.kernel), 0);
 	assert_int_equal(template_key(&r.cfg, b, NULL), -ENOENT);
 	teardown(&r);
@@ -226,7 +251,7 @@ static void spoil(const struct rig *r, const char *name, enum spoil how)
 
 static void test_files(void **state)
 {
-	static const char *const names[] = { "memory", "state" };
+	static const char *const names[] = { "memory", "state", "manifest" };
 
 	for (size_t f = 0; f < ARRAY_LEN(names); f++) {
 		for (enum spoil how = NOTHING; how < SPOIL_N; how++) {
