@@ -174,6 +174,38 @@ def test_cor_fsd(t):
     ask_through(t, "./cor-jail --listen s --root $PWD/disk/shared fsd $PWD/cor-fsd --vhost-user 3 --fds 4", (), ours)
 
 
+NET_BYTES = 2 << 20
+
+
+@case(timeout=240, only=("cor",))
+def test_net(t):
+    """A stock driver on a tap, its checksums and segmentation left to the host: what is sent arrives, in both directions."""
+    blob = t.path("blob")
+    blob.write_bytes(os.urandom(NET_BYTES))
+    res = vmm_job(t, """
+        busybox ifconfig eth0 10.7.0.2 netmask 255.255.255.0 up
+        busybox mkfifo /open; exec 9<>/open  # its end would be the connection's
+        busybox nc 10.7.0.1 1001 <&9 >/got
+        busybox nc 10.7.0.1 1002 </got
+        echo "got $(busybox md5sum </got)"
+    """, f"""
+        busybox nc -l -p 1001 <blob & down=$!
+        mkfifo open; exec 9<>open
+        busybox nc -l -p 1002 >back <&9 & up=$!
+        ./cor-vmm run --kernel vmlinuz --initrd initramfs --memory 256M --cmdline '{CMDLINE}' --net tap=cor0 --console out/console \
+            </dev/null & vm=$!
+        until [ -e /sys/class/net/cor0 ]; do kill -0 $vm; sleep 0.1; done
+        busybox ifconfig cor0 10.7.0.1 netmask 255.255.255.0 up
+        until grep -qs '^got ' out/console; do kill -0 $vm; cat /sys/class/net/cor0/statistics/tx_packets >packets; sleep 0.1; done
+        wait $vm; wait $down; wait $up
+        cmp blob back && echo same
+        cat packets
+    """, timeout=200, modules=("virtio_net",), files=[blob], host_modules=("tun",))
+    same, packets = res.out.split()
+    t.eq((res.code, same), (0, "same"), res.err)
+    t.true(0 < int(packets) < NET_BYTES // 1448, f"{packets} packets: not one was longer than a frame")
+
+
 @case(timeout=120, needs=("strip",), only=("cor",))
 def test_small(t):
     """The program beside its guest: below 1 MB of memory of its own, below 400 KB on disk."""
