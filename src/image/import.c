@@ -165,7 +165,8 @@ static int archive_dir(const struct store_staging *g, const struct source *s, st
 
 /* One layer, and a configuration that says nothing. */
 static int import_plain(const struct store_staging *g, const struct source *s, const struct import_opts *o,
-			struct ui *ui, struct source_image *i, struct store_image *ret, struct err *e)
+			struct ui *ui, struct source_image *i, struct store_image *ret, size_t *ret_new,
+			struct err *e)
 {
 	struct range range = { .fd = s->fd, .len = s->len };
 	char layer[SHA256_HEX];
@@ -184,6 +185,7 @@ static int import_plain(const struct store_staging *g, const struct source *s, c
 	}
 	if (r < 0)
 		return r;
+	*ret_new = r == 0;
 	ui_done(ui);
 	i->config = str_fmt(plain_config, layer);
 	strv_add(&ret->layers, layer);
@@ -234,8 +236,7 @@ int import_run(const struct store *s, const struct import_opts *o, struct ui *ui
 	if (r == 0 && (src.kind == SOURCE_OCI || src.kind == SOURCE_DOCKER)) {
 		r = import_layers(&g, &src, &i, o, ui, ret, ret_new, e);
 	} else if (r == 0) {
-		r = import_plain(&g, &src, o, ui, &i, ret, e);
-		*ret_new = 1;
+		r = import_plain(&g, &src, o, ui, &i, ret, ret_new, e);
 	}
 	if (r == 0)
 		r = seal_layers(&g, ret, o->verity, ui, e);

@@ -279,11 +279,15 @@ static int find_stock(const struct kernel_opts *o, struct ui *ui, struct kernel 
 
 int kernel_find(const struct kernel_opts *o, struct ui *ui, struct kernel *ret, struct err *e)
 {
+	int r;
+
 	if (o->vmlinuz)
 		return take_given(o, ret, e);
 	if (o->package || str_eq(o->name, KERNEL_STOCK))
 		return find_stock(o, ui, ret, e);
-	if (o->name)
-		return kbuild_find(o->cache, o->name, ret, e);
+	if (o->name) {
+		r = kbuild_find(o->cache, o->name, ret, e);
+		return r == -EINVAL ? err_wrap(e, "--kernel is " KERNEL_STOCK " or a profile") : r;
+	}
 	return kbuild_find(o->cache, KBUILD_DEFAULT, ret, NULL) == 0 ? 0 : find_stock(o, ui, ret, e);
 }

@@ -279,18 +279,18 @@ static int check_digest(const char *got, const char *want, struct err *e)
 		       got, want);
 }
 
-/* The unpacked archive's way into staging. */
+/* The unpacked archive's way into staging; as layer_make(). */
 static int make_unpacked(const struct store_staging *g, const struct range *tar, const char *want,
 			 const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX], struct err *e)
 {
 	struct unpack_stats stats;
 	scoped_free char *file = NULL;
-	int r = fill_root(g, tar, lim, &stats, ret, e);
+	int r = fill_root(g, tar, lim, &stats, ret, e), known = 0;
 
 	if (r == 0)
 		r = check_digest(ret, want, e);
 	if (r == 0)
-		r = store_stage_known(g, ret, e); /* it can have come without its digest */
+		r = known = store_stage_known(g, ret, e); /* it can have come without its digest */
 	if (r == 0) {
 		file = str_fmt("%s.erofs", ret);
 		r = file ? stage_mkfs(g, "root", ret, file, e) : err_set(e, -ENOMEM, "%m");
@@ -305,7 +305,7 @@ static int make_unpacked(const struct store_staging *g, const struct range *tar,
 			"taken",
 			(unsigned long long)stats.xattrs_left_out);
 	r = io_remove_tree_at(g->fd, "root");
-	return r < 0 ? err_set(e, r, "image store: %m") : 0;
+	return r < 0 ? err_set(e, r, "image store: %m") : known;
 }
 
 int layer_make(const struct store_staging *g, const struct range *tar, const char *want,

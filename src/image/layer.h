@@ -21,7 +21,7 @@ int must_check range_read(const struct range *r, size_t max, char **ret, size_t 
 int must_check range_unpack(const struct range *r, int dir, uint64_t max, struct range *ret, struct err *e);
 
 /* Makes "D.erofs" and "D.sum" in staging, where D is the digest of the unpacked archive, which goes to `ret`.
- * If `want` is not NULL D must be that. A layer that is there already is not made again. */
+ * If `want` is not NULL D must be that. 0; 1 if the layer was there already, and is not made again. */
 int must_check layer_make(const struct store_staging *g, const struct range *tar, const char *want,
 			  const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX],
 			  struct err *e);

@@ -137,7 +137,7 @@ def test_sparse(t):
     with t.step("directory"):
         os.setxattr(tree / "holes", "user.x", b"y")
         one, two = store.load(tree), store.load(tree, "--name", "again")
-        t.eq((one["id"], one["new_layers"]), (two["id"], 1))
+        t.eq((one["id"], one["new_layers"], two["new_layers"]), (two["id"], 1, 0))
         with Mounted(t, one["layers"][0]["file"]) as m:
             t.eq(os.getxattr(m / "holes", "user.x"), b"y")
             t.true((m / "holes").read_bytes() == want, "same content")

@@ -262,6 +262,17 @@ static void test_bad_names(void **state)
 	expect_calls(w, "");
 }
 
+static void test_unknown(void **state)
+{
+	struct world *w = *state;
+	const struct kernel_opts o = { .name = "fast", .cache = w->cache, .root = w->root };
+	scoped_kernel k = { 0 };
+	struct err e = { 0 };
+
+	assert_int_equal(kernel_find(&o, &w->ui, &k, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "--kernel is stock or a profile: no kernel profile 'fast'"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +284,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_offline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_download_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("image/kernel", tests, NULL, NULL);
