@@ -20,9 +20,10 @@ static bool is_main(const struct fs *fs, const struct inode *i)
 	return fs->conf.main && i->parent == fs->root && strcmp(i->name, fs->conf.main) == 0;
 }
 
-void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, const struct inode *dir,
+void put_entry(struct call *c, struct fuse_entry_out *o, struct inode *i, const struct inode *dir,
 	       const struct file_stat *st)
 {
+	i->size = st->attr.size;
 	memset(o, 0, sizeof *o);
 	o->nodeid = i->id;
 	/* The host changes what stands in the root itself: a VM that waited sees another container's there.
@@ -61,7 +62,11 @@ int do_lookup(struct call *c)
 	r = call_name(c, 0, &name, NULL);
 	if (r == 0)
 		r = inode_get(c->fs, c->h.nodeid, &dir);
-	return r == 0 ? reply_entry(c, dir, name) : r;
+	if (r == 0)
+		r = reply_entry(c, dir, name);
+	if (r < 0)
+		fresh_forget(c);
+	return r;
 }
 
 static void forget(struct fs *fs, uint64_t id, uint64_t n)
@@ -90,7 +95,7 @@ int do_batch_forget(struct call *c)
 	return 0;
 }
 
-static int reply_attr(struct call *c, int fd)
+static int reply_attr(struct call *c, struct inode *i, int fd)
 {
 	struct fuse_attr_out *o = call_reply(c, sizeof *o);
 	struct file_stat st;
@@ -103,6 +108,7 @@ static int reply_attr(struct call *c, int fd)
 		return r;
 	put_timeout(c->fs, &o->attr_valid, &o->attr_valid_nsec);
 	o->attr = st.attr;
+	i->size = st.attr.size;
 	return 0;
 }
 
@@ -111,7 +117,7 @@ int do_getattr(struct call *c)
 	struct inode *i;
 	int fd = call_fd(c, &i);
 
-	return fd < 0 ? fd : reply_attr(c, fd);
+	return fd < 0 ? fd : reply_attr(c, i, fd);
 }
 
 /* The times to set. UTIME_OMIT for what was not asked for. */
@@ -184,7 +190,7 @@ int do_setattr(struct call *c)
 	if (fd < 0)
 		return fd;
 	r = set_attrs(c, in, i, fd);
-	return r == 0 ? reply_attr(c, fd) : r;
+	return r == 0 ? reply_attr(c, i, fd) : r;
 }
 
 int do_readlink(struct call *c)

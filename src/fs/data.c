@@ -46,6 +46,8 @@ static int open_regular(struct call *c, struct inode *i, uint32_t flags)
 	r = by_number(fd, (int)flags & OPEN_FLAGS);
 	if (r == -EPERM && flags & O_APPEND) /* the host made it append-only */
 		r = by_number(fd, (int)flags & (OPEN_FLAGS | O_APPEND));
+	if (r >= 0 && flags & O_TRUNC)
+		i->size = 0;
 	return r;
 }
 
@@ -65,6 +67,8 @@ int do_open(struct call *c)
 	int r, fd;
 
 	r = inode_get(c->fs, c->h.nodeid, &i);
+	if (r == 0)
+		r = fresh_check(c, i);
 	if (r < 0)
 		return r;
 	fd = open_regular(c, i, CALL_ARG(c, struct fuse_open_in)->flags);
@@ -120,9 +124,9 @@ int do_create(struct call *c)
 		scope_close(&fd);
 		return r;
 	}
+	put_entry(c, o, i, dir, &st);
 	if (fd < 0)
 		fd = open_regular(c, i, in->flags);
-	put_entry(c, o, i, dir, &st);
 	r = fd < 0 ? fd : reply_open(c, i, fd);
 	if (r < 0)
 		inode_forget(c->fs, i, 1);
@@ -194,6 +198,13 @@ int do_read(struct call *c)
 	return n < 0 && c->len == 0 ? -errno : 0;
 }
 
+/* Bytes up to `end` are the guest's own doing: its kernel makes the file as long, without asking. */
+static void grown(const struct handle *h, uint64_t end)
+{
+	if (end > h->inode->size)
+		h->inode->size = end;
+}
+
 static ssize_t write_at(int fd, const struct fuse_write_in *in, const uint8_t *data, size_t done)
 {
 	struct iovec v = { .iov_base = (void *)(uintptr_t)(data + done), .iov_len = in->size - done };
@@ -222,7 +233,10 @@ int do_write(struct call *c)
 		if (n > 0)
 			o->size += (uint32_t)n;
 	} while ((n > 0 && o->size < in->size) || (n < 0 && errno == EINTR));
-	return n < 0 && o->size == 0 ? -errno : 0;
+	r = n < 0 && o->size == 0 ? -errno : 0;
+	if (o->size > 0)
+		grown(h, in->offset + o->size);
+	return r;
 }
 
 int do_release(struct call *c)
@@ -295,7 +309,11 @@ int do_fallocate(struct call *c)
 		return r;
 	if (in->offset > INT64_MAX || in->length > INT64_MAX)
 		return -EINVAL;
-	return fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0 ? -errno : 0;
+	if (fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
+		return -errno;
+	if (!(in->mode & FALLOC_FL_KEEP_SIZE))
+		grown(h, in->offset + in->length);
+	return 0;
 }
 
 int do_lseek(struct call *c)
@@ -341,5 +359,6 @@ int do_copy(struct call *c)
 	if (n < 0)
 		return -errno;
 	o->size = (uint32_t)n;
+	grown(out, in->off_out + o->size);
 	return 0;
 }

@@ -34,7 +34,9 @@ int do_opendir(struct call *c)
 		return r;
 	if (!S_ISDIR(i->key.type))
 		return -ENOTDIR;
-	r = inode_fd(c->fs, i);
+	r = fresh_check(c, i);
+	if (r == 0)
+		r = inode_fd(c->fs, i);
 	if (r < 0)
 		return r;
 	(void)snprintf(number, sizeof number, "%d", r); /* below /proc/self/fd, where we stand */

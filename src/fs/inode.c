@@ -86,17 +86,16 @@ int inodes_make_room(struct fs *fs)
 
 /* ---- opening ---- */
 
-/* One component, never through a symbolic link, never out of the directory. */
-static int open_child(int dirfd, const char *name)
+int open_below(int dirfd, const char *path)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
-	long fd = syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
 
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static bool same_key(const struct file_key *a, const struct file_key *b)
+bool same_key(const struct file_key *a, const struct file_key *b)
 {
 	return a->dev == b->dev && a->ino == b->ino && a->mnt == b->mnt && a->type == b->type;
 }
@@ -111,7 +110,7 @@ static int reopen_one(struct fs *fs, struct inode *i)
 	r = inodes_make_room(fs);
 	if (r < 0)
 		return r;
-	fd = open_child(i->parent->fd, i->name);
+	fd = open_below(i->parent->fd, i->name);
 	if (fd < 0)
 		return fd == -ENOENT ? -ESTALE : fd;
 	r = file_stat(fd, &st);
@@ -390,7 +389,7 @@ int inode_lookup(struct fs *fs, struct inode *dir, const char *name, struct inod
 	r = inodes_make_room(fs);
 	if (r < 0)
 		return r;
-	fd = open_child(dirfd, name);
+	fd = open_below(dirfd, name);
 	if (fd < 0)
 		return fd;
 	r = file_stat(fd, st);
@@ -443,7 +442,7 @@ static struct inode *peek(struct fs *fs, struct inode *dir, const char *name)
 
 	if (dirfd < 0 || inodes_make_room(fs) < 0)
 		return NULL;
-	fd = open_child(dirfd, name);
+	fd = open_below(dirfd, name);
 	return fd >= 0 && file_stat(fd, &st) == 0 ? find(fs, &st.key) : NULL;
 }
 

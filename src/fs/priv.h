@@ -1,7 +1,8 @@
 /* priv.h - what the files of this folder share; not for others.
  *
  * fs.c holds the table of requests; inode.c the files that the guest knows; handle.c what it has open;
- * attr.c, name.c, data.c, dir.c and xattr.c serve the requests; statx.c asks the kernel about a file. */
+ * attr.c, name.c, data.c, dir.c and xattr.c serve the requests; fresh.c looks whether what is opened is what
+ * the guest believes; statx.c asks the kernel about a file. */
 #ifndef FS_PRIV_H
 #define FS_PRIV_H
 
@@ -34,6 +35,7 @@ struct inode {
 	struct file_key key;
 	uint64_t nlookup;            /* how often the guest was told; it forgets by count */
 	unsigned refs;               /* of children and handles */
+	uint64_t size;               /* what the guest believes: as it was told, or made it by writing */
 	struct inode *parent;        /* NULL: the root, or a file without a name any more */
 	char *name;                  /* in parent */
 	int fd;                      /* O_PATH; -1 = not open now */
@@ -75,6 +77,7 @@ struct fs {
 	struct handle *handles;
 	uint32_t n_handles, used_handles, free_handle;
 	unsigned n_fds;
+	uint32_t sent_back[64]; /* by pid: who was told ESTALE by fresh_check() and has not come back */
 };
 
 /* One request in work. */
@@ -119,6 +122,10 @@ void inode_unref(struct fs *fs, struct inode *i);
 void inode_losing_name(struct fs *fs, struct inode *dir, const char *name);
 /* A file was renamed to dir/name. */
 void inode_moved_to(struct fs *fs, struct inode *dir, const char *name);
+bool same_key(const struct file_key *a, const struct file_key *b);
+/* Opens (O_PATH) what is at a relative path below dirfd, or -errno: never through a symbolic link, never out
+ * of the directory; the last component may be a link. */
+int must_check open_below(int dirfd, const char *path);
 /* At the end of a request: what was held may be closed. */
 void inodes_release(struct fs *fs);
 /* Makes room for one more descriptor. -ENFILE. */
@@ -139,8 +146,14 @@ int must_check file_stat(int fd, struct file_stat *ret);
 uint32_t rdev_encode(uint32_t major, uint32_t minor);
 dev_t rdev_decode(uint32_t rdev);
 
+/* fresh.c. i is about to be opened: 0, or -ESTALE if its name or size is not what the guest believes, so that
+ * it asks again. Never twice in a row for one caller. */
+int must_check fresh_check(const struct call *c, const struct inode *i);
+/* The caller, who may have been sent back, found nothing there: he will not come. */
+void fresh_forget(const struct call *c);
+
 /* attr.c */
-void put_entry(struct call *c, struct fuse_entry_out *o, const struct inode *i, const struct inode *dir,
+void put_entry(struct call *c, struct fuse_entry_out *o, struct inode *i, const struct inode *dir,
 	       const struct file_stat *st);
 /* Replies with a file that was just found or made: dir/name. */
 int must_check reply_entry(struct call *c, struct inode *dir, const char *name);

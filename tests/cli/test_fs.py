@@ -9,6 +9,7 @@ import ctypes
 import difflib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import pathlib
@@ -254,9 +255,6 @@ def test_data(t):
         a.close()
         fcntl.flock(b, fcntl.LOCK_EX | fcntl.LOCK_NB)
         b.close()
-    with t.step("a change by the host is seen"):
-        (m.dir / "f").write_text("from outside")
-        t.wait(lambda: f.read_text() == "from outside", "the host's change")
     with t.step("a socket"):
         s = socket.socket(socket.AF_UNIX)
         here = os.getcwd()
@@ -316,6 +314,118 @@ def test_large_numbers(t):
     m = Mount(t, behind=merged)
     t.eq({e.name: e.inode() for e in os.scandir(m.at)}, numbers)
     t.eq({n: os.stat(m.at / n).st_ino for n in "fg"}, numbers)
+
+
+def content(path, directory=None):
+    """Read as cat does: nobody asks for the size first."""
+    fd = os.open(path, os.O_RDONLY, dir_fd=directory)
+    try:
+        return os.read(fd, 10000).decode()
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def directory(path):
+    fd = os.open(path, os.O_PATH)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@case(only=COR, quick=True)
+def test_host_changes(t):
+    """What the host changed is there for who opens a file after it, though the client believes names and sizes for a second."""
+    m = Mount(t)
+    behind, at = m.dir / "top", m.at / "top"  # names in the root itself are asked for each time
+    there, here = behind / "d/f", at / "d/f"
+    there.parent.mkdir(parents=True)
+    there.write_text("one")
+    t.eq(content(here), "one")
+    with t.step("longer, shorter, as long"):
+        for text in ("longer than one", "short", "SHORT"):
+            there.write_text(text)
+            t.eq(content(here), text)
+    with t.step("another file of that name"):
+        (behind / "new").write_text("SHORT")
+        os.rename(behind / "new", there)
+        with open(here, "a") as h:
+            h.write(" and more")
+        t.eq(there.read_text(), "SHORT and more")
+        t.eq(content(here), "SHORT and more")
+    with t.step("another directory"):
+        t.eq(os.listdir(at / "d"), ["f"])
+        (behind / "e").mkdir()
+        (behind / "e/f").write_text("e's")
+        os.rename(behind / "d", behind / "old")
+        os.rename(behind / "e", behind / "d")
+        t.eq(content(here), "e's")
+        (behind / "d2").mkdir()
+        os.rename(behind / "d", behind / "old2")
+        os.rename(behind / "d2", behind / "d")
+        t.eq(os.listdir(at / "d"), [])
+    with t.step("removed, made again"):
+        there.write_text("again")
+        t.eq(content(here), "again")
+        os.unlink(there)
+        t.eq(outcome(content, here), "ENOENT")
+        os.mkfifo(there)
+        t.true(stat.S_ISFIFO(os.stat(here).st_mode), "a pipe")
+        os.unlink(there)
+        with open(here, "x") as h:
+            h.write("new")
+        t.eq(there.read_text(), "new")
+    with t.step("an open one, once more by its number; its directory is moved away"):
+        with open(here) as h, directory(at / "d") as d:
+            os.rename(behind / "d", behind / "away")
+            for _ in range(3):
+                t.eq(outcome(content, f"/proc/self/fd/{h.fileno()}"), "new")
+                t.eq(outcome(content, "f", d), "new")
+            t.eq(h.read(), "new")
+
+
+@case(only=COR, quick=True, timeout=60)
+def test_host_changes_all_the_time(t):
+    """Names that the host puts other files under without end: who opens one always gets a whole file, never an error."""
+    m = Mount(t)
+    texts = ["x" * n for n in (1, 100, 5000)]
+    behind, at = m.dir / "d", m.at / "d"
+    behind.mkdir()
+    (behind / "f").write_text(texts[0])
+    stop, problems, reads = threading.Event(), set(), []
+
+    def change():
+        for n in itertools.cycle(range(3)):
+            if stop.is_set():
+                return
+            (behind / "new").write_text(texts[n])
+            os.rename(behind / "new", behind / "f")
+
+    def read(n):
+        for _ in range(500):
+            said = outcome(content, at / "f")
+            if said not in texts:
+                problems.add(said[:20])
+            reads.append(n)
+
+    with change_while(threading.Thread(target=change), stop):
+        readers = [threading.Thread(target=read, args=(n,)) for n in range(4)]
+        for th in readers:
+            th.start()
+        for th in readers:
+            th.join()
+    t.eq((len(reads), problems), (2000, set()))
+
+
+@contextlib.contextmanager
+def change_while(thread, stop):
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 FILES = 500_000

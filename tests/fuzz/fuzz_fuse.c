@@ -101,9 +101,9 @@ static void step(struct world *w, struct fuzz_in *in)
 {
 	static _Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
 	size_t slot = fuzz_below(in, NODES - 1), cap = fuzz_below(in, 7) ? sizeof reply : fuzz_below(in, 400);
-	struct fuse_in_header h = { .opcode = (uint32_t)fuzz_below(in, 53),
-				    .nodeid = w->node[slot],
-				    .uid = 1 };
+	struct fuse_in_header h = {
+		.opcode = (uint32_t)fuzz_below(in, 53), .nodeid = w->node[slot], .uid = 1, .pid = 1
+	};
 	struct fuse_out_header out;
 	scoped_str arg = { 0 };
 	size_t words = fuzz_below(in, 24), n;

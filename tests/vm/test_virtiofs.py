@@ -127,8 +127,7 @@ def test_server_ends(t):
 @case(timeout=500, vm=True, only=("cor",))
 def test_others(t):
     """Tests of this lane once more, with the files by cor-fsd: roots, mounts, a pause, what is left when each process is killed, images."""
-    # Not rootfs.live: it wants the host's changes seen at once, which takes a second here (docs/files.md, "What differs").
-    names = ("vm/mounts.", "vm/rootfs.as_oracle", "vm/rootfs.special_files", "vm/rootfs.relative_and_odd_roots", "vm/life.pause", "vm/life.kill_each_process", "vm/life.guest_panic", "vm/image.layers")
+    names = ("vm/mounts.", "vm/rootfs.as_oracle", "vm/rootfs.live", "vm/rootfs.special_files", "vm/rootfs.relative_and_odd_roots", "vm/life.pause", "vm/life.kill_each_process", "vm/life.guest_panic", "vm/image.layers")
     argv = [builds.TESTS / "run", "--runtime", t.opts.runtime, "--build", pathlib.Path(t.opts.runtime).parents[3], "--jobs", "2", *ON]
     for n in names:
         argv += ["--filter", n]

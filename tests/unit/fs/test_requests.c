@@ -14,7 +14,7 @@
 static struct {
 	struct tmpdir *dir;
 	int before, in;
-	uint32_t uid; /* who asks */
+	uint32_t uid, pid; /* who asks */
 	struct fs *fs;
 	_Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
 	size_t len; /* of the reply */
@@ -23,9 +23,12 @@ static struct {
 /* Sends a request; returns its error, or 0. */
 static int ask(uint32_t opcode, uint64_t node, const void *arg, size_t n, size_t cap)
 {
-	struct fuse_in_header h = {
-		.len = (uint32_t)(sizeof h + n), .opcode = opcode, .unique = 9, .nodeid = node, .uid = t.uid
-	};
+	struct fuse_in_header h = { .len = (uint32_t)(sizeof h + n),
+				    .opcode = opcode,
+				    .unique = 9,
+				    .nodeid = node,
+				    .uid = t.uid,
+				    .pid = t.pid };
 	struct fuse_out_header out;
 
 	memcpy(t.req, &h, sizeof h);
@@ -380,6 +383,95 @@ static void test_validity(void **state)
 	assert_int_equal(o->entry_valid, 7);
 }
 
+static int open_it(uint64_t node)
+{
+	return ask(FUSE_OPEN, node, &(struct fuse_open_in){ .flags = O_RDONLY }, sizeof(struct fuse_open_in),
+		   ROOM);
+}
+
+/* What the host has changed since the guest was told is ESTALE, once for each who asks. */
+static void test_changed_by_the_host(void **state)
+{
+	struct fuse_open_in open_dir = { 0 };
+	uint64_t dir = 0, f = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(mkdirat(t.dir->fd, "in/d", 0700), 0);
+	assert_int_equal(tmpdir_write(t.dir, "in/d/f", "x"), 0);
+	t.pid = 7;
+	assert_int_equal(lookup(FUSE_ROOT_ID, "d", &dir), 0);
+	assert_int_equal(lookup(dir, "f", &f), 0);
+	assert_int_equal(open_it(f), 0);
+	/* longer: each is sent back once, and who has asked again is served */
+	assert_int_equal(tmpdir_write(t.dir, "in/d/f", "xy"), 0);
+	assert_int_equal(open_it(f), -ESTALE);
+	t.pid = 8;
+	assert_int_equal(open_it(f), -ESTALE);
+	t.pid = 0; /* nobody that could come back */
+	assert_int_equal(open_it(f), 0);
+	t.pid = 7;
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(open_it(f), -ESTALE);
+	assert_int_equal(lookup(dir, "f", &f), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(open_it(f), 0);
+	/* another one of its name, or none; who finds none is not served the next thing unseen */
+	assert_int_equal(tmpdir_write(t.dir, "in/d/g", "xy"), 0);
+	assert_int_equal(renameat(t.dir->fd, "in/d/g", t.dir->fd, "in/d/f"), 0);
+	assert_int_equal(open_it(f), -ESTALE);
+	assert_int_equal(lookup(dir, "f", &f), 0);
+	assert_int_equal(unlinkat(t.dir->fd, "in/d/f", 0), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(open_it(f), -ESTALE);
+	assert_int_equal(lookup(dir, "f", &f), -ENOENT);
+	assert_int_equal(open_it(f), -ESTALE);
+	/* directories, also above it */
+	assert_int_equal(ask(FUSE_OPENDIR, dir, &open_dir, sizeof open_dir, ROOM), 0);
+	assert_int_equal(tmpdir_write(t.dir, "in/d/f", ""), 0);
+	assert_int_equal(lookup(dir, "f", &f), 0);
+	assert_int_equal(renameat(t.dir->fd, "in/d", t.dir->fd, "in/e"), 0);
+	assert_int_equal(ask(FUSE_OPENDIR, dir, &open_dir, sizeof open_dir, ROOM), -ESTALE);
+	t.pid = 8;
+	assert_int_equal(open_it(f), 0); /* from above */
+	assert_int_equal(open_it(f), -ESTALE);
+	assert_int_equal(symlinkat("e", t.dir->fd, "in/d"), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(open_it(f), -ESTALE);
+	t.pid = 0;
+}
+
+/* What the guest itself does to a file it knows. */
+static void test_changed_by_the_guest(void **state)
+{
+	static const uint8_t data[100];
+	struct {
+		struct fuse_write_in in;
+		uint8_t data[100];
+	} w = { .in.size = sizeof data };
+	struct fuse_fallocate_in fa = { .length = 5000 };
+	struct fuse_setattr_in set = { .valid = FATTR_SIZE, .size = 300 };
+	struct fuse_open_in cut = { .flags = O_WRONLY | O_TRUNC };
+	uint64_t f = 0;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(tmpdir_write(t.dir, "in/f", "x"), 0);
+	t.pid = 7;
+	assert_int_equal(lookup(FUSE_ROOT_ID, "f", &f), 0);
+	assert_int_equal(ask(FUSE_OPEN, f, &(struct fuse_open_in){ .flags = O_RDWR }, sizeof cut, ROOM), 0);
+	w.in.fh = fa.fh = ((const struct fuse_open_out *)answer())->fh;
+	assert_int_equal(ask(FUSE_WRITE, f, &w, sizeof w, ROOM), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(ask(FUSE_FALLOCATE, f, &fa, sizeof fa, ROOM), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(ask(FUSE_SETATTR, f, &set, sizeof set, ROOM), 0);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(ask(FUSE_OPEN, f, &cut, sizeof cut, ROOM), 0);
+	assert_int_equal(open_it(f), 0);
+	t.pid = 0;
+}
+
 /* More files than allowed: an error that goes away when the guest forgets some. */
 static void test_many_files(void **state)
 {
@@ -425,6 +517,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_handles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_validity, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_by_the_host, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_by_the_guest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trusted_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
 	};
