@@ -76,6 +76,19 @@ def test_own_machine(t):
         t.eq((out.strip(), cloned), ("other", True))
 
 
+@case(timeout=200, vm=True, only=COR)
+def test_generation_id(t):
+    """With QEMU's vmgenid, which takes SeaBIOS, a clone's kernel notices by itself that it is one."""
+    use(t, hypervisor="qemu", qemu__params="-bios bios-256k.bin -device vmgenid,guid=auto")
+    make(t)
+    conf = bundle.config("dmesg")
+    for caps in conf["process"]["capabilities"].values():
+        caps.append("CAP_SYSLOG")
+    out, cloned = run(t, "", conf)
+    t.true(cloned, "it is a clone")
+    t.has(out, "reseeded due to virtual machine fork")
+
+
 @case(timeout=300, vm=True, only=COR)
 def test_sizes(t):
     """Memory and CPUs asked for are what the container has; each size has a template."""
