@@ -206,6 +206,30 @@ def test_net(t):
     t.true(0 < int(packets) < NET_BYTES // 1448, f"{packets} packets: not one was longer than a frame")
 
 
+@case(timeout=150, only=("cor",))
+def test_memory_sizes(t):
+    """Memory of the host's pool: all of it is taken at the start and comes back; what the pool has not, and what a kernel can't do
+    with, is said."""
+    res = vmm_job(t, "echo up; read -r go", f"""
+        echo 65 >/proc/sys/vm/nr_hugepages
+        pool() {{ sed -n 's/^HugePages_Free: *//p' /proc/meminfo; }}
+        run() {{ ./cor-vmm run --kernel vmlinuz --initrd initramfs --cmdline '{CMDLINE}' --console out/console "$@" </dev/null; }}
+        pool
+        run --huge-pages --memory 128M --control control & vm=$!
+        until grep -qs up out/console; do kill -0 $vm; sleep 0.1; done
+        [ $(sed -n 's/^HugePages_Rsvd: *//p' /proc/meminfo) -lt 64 ] && echo used
+        run --huge-pages --memory 32M || echo "refused $?"  # of what is promised to the first
+        ./cor-vmm ctl control stop
+        wait $vm; pool
+        run --huge-pages --memory 132M || echo "refused $?"
+        run --memory 32M || echo "refused $?"
+        run --memory 31M || echo "refused $?"
+    """, timeout=130)
+    t.eq((res.code, res.out.split("\n")), (0, ["65", "used", "refused 2", "65", *["refused 2"] * 3, ""]), res.err)
+    t.eq(res.err.count("memory (of the host's huge pages; sysctl vm.nr_hugepages"), 2)
+    t.has(res.err, "give the machine more", "memory: whole MiB from 32M to 1024G")
+
+
 @case(timeout=120, needs=("strip",), only=("cor",))
 def test_small(t):
     """The program beside its guest: below 1 MB of memory of its own, below 400 KB on disk."""
