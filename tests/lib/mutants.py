@@ -25,13 +25,13 @@ TIMEOUT = 30 * harness.SLOW
 GMEM, VQ, CORE = "src/ring/gmem.c", "src/ring/vq.c", "src/vmm/virtio/virtio.c"
 VPCI, PCI, CONSOLE = "src/vmm/virtio/pci.c", "src/vmm/pci.c", "src/vmm/dev/console.c"
 BLK, NET, PMEM, BALLOON = "src/vmm/dev/blk.c", "src/vmm/dev/net.c", "src/vmm/dev/pmem.c", "src/vmm/dev/balloon.c"
-RNG, VHOST, FS = "src/vmm/dev/rng.c", "src/vmm/dev/vhost.c", "src/vmm/dev/fs.c"
+RNG, VHOST, FS, VIRTIOFS = "src/vmm/dev/rng.c", "src/vmm/dev/vhost.c", "src/vmm/dev/fs.c", "src/vmm/dev/virtiofs.c"
 FUSE, BACK, VMEM, VRING = "src/ring/fuse_chain.c", "src/fs/vhost.c", "src/fs/vmem.c", "src/fs/vring.c"
 
 TESTS = {
     GMEM: ["ring/gmem"], VQ: ["ring/vq"], CORE: ["vmm/virtio"], VPCI: ["vmm/pci"], PCI: ["vmm/pci"], CONSOLE: ["vmm/console"],
     BLK: ["vmm/blk"], NET: ["vmm/net"], PMEM: ["vmm/pmem"], BALLOON: ["vmm/balloon"], RNG: ["vmm/rng"], VHOST: ["vmm/fs"],
-    FS: ["vmm/fs"], FUSE: ["fs/vhost"], BACK: ["fs/vhost"], VMEM: ["fs/vhost"], VRING: ["fs/vhost"],
+    FS: ["vmm/fs"], VIRTIOFS: ["vmm/virtiofs"], FUSE: ["fs/vhost"], BACK: ["fs/vhost"], VMEM: ["fs/vhost"], VRING: ["fs/vhost"],
 }
 
 # file, what the check is, its text (once in the file), what stands there without it
@@ -134,6 +134,17 @@ MUTANTS = (
     (VHOST, "where a queue stopped is of that queue", "m.p.state.index != i || ", ""),
     (FS, "memory is shared with the back end", "cfg->n_mem < 1 || cfg->n_mem > VHOST_MEM_MAX", "0"),
     (FS, "a back end that ended is noticed", "vdev_break(d, \"back end ended\");", ""),
+    (VIRTIOFS, "a wrong request breaks the device", "\tif (why) {\n\t\tvdev_break(&f->d, why);\n\t\treturn false;\n\t}", ""),
+    (VIRTIOFS, "requests with the server have a limit", "f->n < SLOTS && served < VDEV_BUDGET", "served < VDEV_BUDGET"),
+    (VIRTIOFS, "a reply has a header", "if (n < (ssize_t)sizeof h) {", "if (n <= 0) {"),
+    (VIRTIOFS, "a reply has its length", "h.len != n || ", ""),
+    (VIRTIOFS, "a reply is to the oldest request", " || h.unique != s->unique", ""),
+    (VIRTIOFS, "a server that lies is not heard again", "(void)shutdown(f->sock, SHUT_RDWR);", ""),
+    (VIRTIOFS, "a reply has room", "if ((uint64_t)n > s->chain.in_len) {", "if (0) {"),
+    (VIRTIOFS, "a reply to a request of before a reset is dropped", "f->discard += f->n;", ""),
+    (VIRTIOFS, "files of before a reset are forgotten", "if (f->st.session && f->sock >= 0)", "if (0)"),
+    (VIRTIOFS, "a mounted directory is not restored", "if (f->st.session != 0)", "if (0)"),
+    (VIRTIOFS, "a tag fits its field", "n == 0 || n > sizeof f->config.tag", "n == 0"),
     (FUSE, "a request has a header", "vq_chain_read(c, 0, ret, sizeof *ret) != sizeof *ret", "vq_chain_read(c, 0, ret, sizeof *ret) == 0"),
     (FUSE, "a request is as long as it says", "ret->len != c->out_len || ", ""),
     (FUSE, "a request is not longer than what it is copied to", " || ret->len > max", ""),

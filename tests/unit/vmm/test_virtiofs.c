@@ -139,6 +139,8 @@ static void test_pipeline(void **state)
 	assert_false(used(&len));
 }
 
+#define SLOTS 16u /* of virtiofs.c */
+
 /* More requests than slots: the rest is sent when the first are answered. */
 static void test_many(void **state)
 {
@@ -149,14 +151,16 @@ static void test_many(void **state)
 	for (unsigned i = 0; i < 20; i++)
 		(void)ask(i % 4, FUSE_STATFS, 100 + i % 4, NULL, 0, 100);
 	rig_serve(&rig);
+	for (unsigned i = 0; i < SLOTS; i++)
+		assert_int_equal(hear().unique, 100 + i % 4);
 	for (unsigned i = 0; i < 20; i++) {
-		uint64_t unique = hear().unique;
-
-		assert_int_equal(unique, 100 + i % 4);
-		say(unique, 0, NULL, 0);
+		assert_int_equal(hear().unique, 0);
+		say(100 + i % 4, 0, NULL, 0);
 		rig_turn(&rig);
 		while (used(&len))
 			got++;
+		if (i + SLOTS < 20)
+			assert_int_equal(hear().unique, 100 + (i + SLOTS) % 4);
 	}
 	assert_int_equal(got, 20);
 }
@@ -213,6 +217,33 @@ static void test_lying_reply(void **state)
 	assert_int_equal(send(server, &h, sizeof h, 0), sizeof h);
 	rig_turn(&rig);
 	assert_false(vdev_is_active(rig.d));
+}
+
+/* Less than a header, whatever it says of itself. */
+static void test_short_reply(void **state)
+{
+	const uint32_t start[2] = { sizeof start };
+
+	(void)state;
+	(void)ask(0, FUSE_STATFS, 0, NULL, 0, 100);
+	rig_serve(&rig);
+	(void)hear();
+	assert_int_equal(send(server, start, sizeof start, 0), sizeof start);
+	rig_turn(&rig);
+	assert_false(vdev_is_active(rig.d));
+}
+
+static void test_tags(void **state)
+{
+	static const char *const bad[] = { "", "1234567890123456789012345678901234567" };
+	struct vdev *d = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct virtiofs_cfg cfg = { .tag = bad[i], .fd = -1 };
+
+		assert_int_equal(virtiofs_new(&cfg, &d, NULL), -EINVAL);
+	}
 }
 
 /* More than there is room for: an error, and not a longer reply. */
@@ -356,7 +387,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_reply, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lying_reply, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_short_reply, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_reply, setup, teardown),
+		cmocka_unit_test(test_tags),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_server_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_socket, setup, teardown),
