@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/loop.h"
+#include "sys/bpfdev.h"
 #include "wire/msg.h"
 #include "wire/mux.h"
 
@@ -42,6 +43,7 @@ struct agent_conf {
 	uint64_t boot_ns;  /* CLOCK_BOOTTIME when main() began */
 	struct boot_times times;
 	struct parked *parked; /* see park.h; NULL = nothing was made in advance. Borrowed */
+	struct bpfdev_prog devices; /* see limits_prepare(). Borrowed */
 };
 
 enum proc_state {

@@ -95,7 +95,7 @@ static int apply_limits(struct agent *a, const struct msg_resources *r, struct e
 	rc = enable_controllers(a, r);
 	if (rc < 0)
 		return err_set(e, rc, "controllers of the guest's cgroups: %m");
-	return limits_apply(a->ctr.cg, r, &a->ctr.device_prog, e);
+	return limits_apply(a->ctr.cg, r, &a->conf.devices, &a->ctr.device_prog, e);
 }
 
 /* The one that was made in advance, or one of its own. */

@@ -170,7 +170,33 @@ static const struct bpfdev_rule default_rules[] = {
 	{ 136, -1, 7, 'c', true },
 };
 
-static int put_devices(int cg, const struct msg_resources *r, int *prog, struct err *e)
+/* With those (free()). */
+static struct bpfdev_rule *make_rules(const struct msg_device_rule *list, size_t n)
+{
+	struct bpfdev_rule *rules = calloc(n + ARRAY_LEN(default_rules), sizeof *rules);
+
+	for (size_t i = 0; rules && i < n; i++)
+		rules[i] = (struct bpfdev_rule){ .allow = list[i].allow,
+						 .type = (char)(list[i].type & 0x7f),
+						 .major = list[i].major,
+						 .minor = list[i].minor,
+						 .access = list[i].access };
+	if (rules)
+		memcpy(rules + n, default_rules, sizeof default_rules);
+	return rules;
+}
+
+int limits_prepare(struct bpfdev_prog *ret)
+{
+	static const struct msg_device_rule none = { false, 'a', -1, -1,
+						     BPFDEV_READ | BPFDEV_WRITE | BPFDEV_MKNOD };
+	scoped_free struct bpfdev_rule *rules = make_rules(&none, 1);
+
+	return rules ? bpfdev_load(rules, 1 + ARRAY_LEN(default_rules), ret) : -ENOMEM;
+}
+
+static int put_devices(int cg, const struct msg_resources *r, const struct bpfdev_prog *ready, int *prog,
+		       struct err *e)
 {
 	scoped_free struct bpfdev_rule *rules = NULL;
 	size_t n = r->devices.n;
@@ -180,20 +206,10 @@ static int put_devices(int cg, const struct msg_resources *r, int *prog, struct 
 		return 0;
 	if (n > DEVICE_RULES_MAX)
 		return err_set(e, -E2BIG, "linux.resources.devices: more than %d rules", DEVICE_RULES_MAX);
-	rules = calloc(n + ARRAY_LEN(default_rules), sizeof *rules);
+	rules = make_rules(r->devices.p, n);
 	if (!rules)
 		return err_set(e, -ENOMEM, "linux.resources.devices: %m");
-	for (size_t i = 0; i < n; i++) {
-		const struct msg_device_rule *d = &r->devices.p[i];
-
-		rules[i] = (struct bpfdev_rule){ .allow = d->allow,
-						 .type = (char)(d->type & 0x7f),
-						 .major = d->major,
-						 .minor = d->minor,
-						 .access = d->access };
-	}
-	memcpy(rules + n, default_rules, sizeof default_rules);
-	rc = bpfdev_attach(cg, rules, n + ARRAY_LEN(default_rules), prog);
+	rc = bpfdev_attach(cg, rules, n + ARRAY_LEN(default_rules), ready, prog);
 	return rc < 0 ? err_set(e, rc, "linux.resources.devices: device program: %m") : 0;
 }
 
@@ -225,7 +241,8 @@ static const char *first_asked(const struct msg_resources *r)
 	return NULL;
 }
 
-int limits_apply(int cg, const struct msg_resources *r, int *device_prog, struct err *e)
+int limits_apply(int cg, const struct msg_resources *r, const struct bpfdev_prog *ready, int *device_prog,
+		 struct err *e)
 {
 	const char *field = cg < 0 ? first_asked(r) : NULL;
 	int rc;
@@ -244,6 +261,6 @@ int limits_apply(int cg, const struct msg_resources *r, int *device_prog, struct
 	if (rc == 0)
 		rc = put_unified(cg, r, e);
 	if (rc == 0)
-		rc = put_devices(cg, r, device_prog, e);
+		rc = put_devices(cg, r, ready, device_prog, e);
 	return rc;
 }

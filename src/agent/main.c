@@ -6,10 +6,23 @@
 
 #include "agent/agent.h"
 #include "agent/boot.h"
+#include "agent/limits.h"
 #include "agent/park.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/str.h"
+
+/* What does not depend on the container, so that a template holds it. */
+static void prepare(struct agent_conf *conf, struct parked *parked)
+{
+	int r;
+
+	park_make(parked, conf->cgroup, conf->share);
+	conf->parked = parked;
+	r = conf->cgroup >= 0 ? limits_prepare(&conf->devices) : 0;
+	if (r < 0)
+		log_warn("no device program in advance: %s", strerror(-r));
+}
 
 static int run_guest(uint64_t boot_ns)
 {
@@ -21,8 +34,7 @@ static int run_guest(uint64_t boot_ns)
 	r = boot_guest(&conf.cgroup, &conf.on_demand, &conf.times, &e);
 	if (r == 0) {
 		conf.is_virtiofs = boot_has_word(WORD_VIRTIOFS);
-		park_make(&parked, conf.cgroup, conf.share);
-		conf.parked = &parked;
+		prepare(&conf, &parked);
 		conf.times.parked = boot_now_ns();
 		r = boot_open_channel(&conf.channel, &e);
 	}
@@ -70,9 +82,9 @@ static int run_test(int argc, char **argv, uint64_t boot_ns)
 		       mount("proc", "/proc", "proc", 0, NULL) < 0))
 		r = -errno;
 	if (r == 0) {
-		park_make(&parked, conf.cgroup, conf.share);
-		conf.parked = &parked;
+		prepare(&conf, &parked);
 		r = agent_run(&conf);
+		bpfdev_prog_fini(&conf.devices);
 		park_fini(&parked);
 	}
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "sys/bpfdev.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -155,10 +156,9 @@ static int prog_link(int cgroup, int prog, int replaced)
 	return syscall(SYS_bpf, BPF_PROG_ATTACH, &a, sizeof a) < 0 ? -errno : 0;
 }
 
-int bpfdev_attach(int cgroup, const struct bpfdev_rule *rules, size_t n, int *prog)
+static int compile_new(const struct bpfdev_rule *rules, size_t n, struct bpfdev_prog *ret)
 {
 	scoped_free struct bpf_insn *insns = NULL;
-	scoped_fd fd = -1;
 	int r;
 
 	if (n > BPFDEV_RULES_MAX)
@@ -169,10 +169,58 @@ int bpfdev_attach(int cgroup, const struct bpfdev_rule *rules, size_t n, int *pr
 	r = bpfdev_compile(rules, n, insns);
 	if (r < 0)
 		return r;
-	fd = prog_load(insns, (size_t)r);
-	if (fd < 0)
-		return fd;
-	r = prog_link(cgroup, fd, *prog);
+	*ret = (struct bpfdev_prog){ .insns = take_ptr(&insns), .n = (size_t)r, .fd = -1 };
+	return 0;
+}
+
+int bpfdev_load(const struct bpfdev_rule *rules, size_t n, struct bpfdev_prog *ret)
+{
+	struct bpfdev_prog p;
+	int r = compile_new(rules, n, &p);
+
+	if (r < 0)
+		return r;
+	p.fd = prog_load(p.insns, p.n);
+	if (p.fd < 0) {
+		free(p.insns);
+		return p.fd;
+	}
+	*ret = p;
+	return 0;
+}
+
+void bpfdev_prog_fini(struct bpfdev_prog *p)
+{
+	if (p->insns)
+		scope_close(&p->fd);
+	free(p->insns);
+	*p = (struct bpfdev_prog){ .insns = NULL };
+}
+
+static bool is_same(const struct bpfdev_prog *a, const struct bpfdev_prog *b)
+{
+	return a && a->insns && a->n == b->n && memcmp(a->insns, b->insns, a->n * sizeof *a->insns) == 0;
+}
+
+int bpfdev_attach(int cgroup, const struct bpfdev_rule *rules, size_t n, const struct bpfdev_prog *ready,
+		  int *prog)
+{
+	struct bpfdev_prog p;
+	scoped_fd fd = -1;
+	int r = compile_new(rules, n, &p);
+
+	if (r < 0)
+		return r;
+	if (is_same(ready, &p)) {
+		fd = fcntl(ready->fd, F_DUPFD_CLOEXEC, 3);
+		r = fd < 0 ? -errno : 0;
+	} else {
+		fd = prog_load(p.insns, p.n);
+		r = fd < 0 ? fd : 0;
+	}
+	free(p.insns);
+	if (r == 0)
+		r = prog_link(cgroup, fd, *prog);
 	if (r < 0)
 		return r;
 	scope_close(prog);

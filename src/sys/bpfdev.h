@@ -29,8 +29,21 @@ struct bpfdev_rule {
 /* Compiles into insns[BPFDEV_INSNS(n)]; returns the number of instructions. -EINVAL: a rule with
  * another type or unknown access bits, -E2BIG: too many. */
 int must_check bpfdev_compile(const struct bpfdev_rule *rules, size_t n, struct bpf_insn *insns);
+
+/* A program that waits for a cgroup; all zero: there is none. */
+struct bpfdev_prog {
+	struct bpf_insn *insns;
+	size_t n;
+	int fd;
+};
+
+/* Compiles and loads; bpfdev_prog_fini() afterwards. */
+int must_check bpfdev_load(const struct bpfdev_rule *rules, size_t n, struct bpfdev_prog *ret);
+void bpfdev_prog_fini(struct bpfdev_prog *p);
 /* Compiles, loads and attaches to the cgroup (an fd of its directory), in place of the program
- * *prog (-1 = none yet), which it closes; *prog is then the new one. */
-int must_check bpfdev_attach(int cgroup, const struct bpfdev_rule *rules, size_t n, int *prog);
+ * *prog (-1 = none yet), which it closes; *prog is then the new one. `ready` (NULL = none): a program that is
+ * attached instead, if it is the same, and stays the caller's. */
+int must_check bpfdev_attach(int cgroup, const struct bpfdev_rule *rules, size_t n,
+			     const struct bpfdev_prog *ready, int *prog);
 
 #endif

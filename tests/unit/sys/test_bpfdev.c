@@ -181,7 +181,7 @@ static void odd_rules_are_refused(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
 		assert_int_equal(bpfdev_compile(&odd[i], 1, insns), -EINVAL);
 	assert_int_equal(bpfdev_compile(odd, BPFDEV_RULES_MAX + 1, insns), -E2BIG);
-	assert_int_equal(bpfdev_attach(-1, odd, BPFDEV_RULES_MAX + 1, &prog), -E2BIG);
+	assert_int_equal(bpfdev_attach(-1, odd, BPFDEV_RULES_MAX + 1, NULL, &prog), -E2BIG);
 }
 
 /* Two of this test may run at a time. */
@@ -240,6 +240,54 @@ static int in_cgroup(int cg)
 	return WEXITSTATUS(status);
 }
 
+/* The line of a program's number in what the kernel says about an fd. */
+static char *number(int prog)
+{
+	char path[64], *text = NULL, *line;
+	size_t n;
+
+	(void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", prog);
+	assert_int_equal(io_read_file_at(AT_FDCWD, path, 4096, &text, &n), 0);
+	line = strstr(text, "prog_id:");
+	assert_non_null(line);
+	line = strndup(line, strcspn(line, "\n"));
+	free(text);
+	return line;
+}
+
+/* One that waits is attached where it is what the rules say, and nowhere else. */
+static void expect_ready(int cg, int *prog)
+{
+	static const struct bpfdev_rule rules[] = { { -1, -1, 7, 'a', false }, { 1, 7, 7, 'c', true } };
+	static const struct bpfdev_rule longer[] = { { 5, 1, 7, 'c', true },
+						     { -1, -1, 7, 'a', false },
+						     { 1, 7, 7, 'c', true } };
+	static const struct bpfdev_rule others[] = { { -1, -1, 7, 'a', false }, { 1, 5, 7, 'c', true } };
+	struct bpfdev_prog ready = { .insns = NULL };
+	char *waits, *got;
+
+	assert_int_equal(bpfdev_attach(cg, others, ARRAY_LEN(others), &ready, prog), 0);
+	assert_int_equal(bpfdev_load(rules, ARRAY_LEN(rules), &ready), 0);
+	waits = number(ready.fd);
+	for (int i = 0; i < 4; i++) {
+		bool same = i != 1;
+
+		if (i == 1)
+			assert_int_equal(bpfdev_attach(cg, others, ARRAY_LEN(others), &ready, prog), 0);
+		else if (i == 2)
+			assert_int_equal(bpfdev_attach(cg, longer, ARRAY_LEN(longer), &ready, prog), 0);
+		else
+			assert_int_equal(bpfdev_attach(cg, rules, ARRAY_LEN(rules), &ready, prog), 0);
+		got = number(*prog);
+		assert_int_equal(strcmp(got, waits) == 0, same);
+		assert_int_equal(in_cgroup(cg), same ? 1 : 6);
+		free(got);
+	}
+	free(waits);
+	bpfdev_prog_fini(&ready);
+	assert_int_equal(in_cgroup(cg), 1); /* it stays where it is */
+}
+
 static void kernel_obeys(void **state)
 {
 	static const struct bpfdev_rule zero_only[] = { { -1, -1, 7, 'a', false },
@@ -256,13 +304,14 @@ static void kernel_obeys(void **state)
 		print_message("# skipped: no writable cgroup2 tree\n");
 		skip();
 	}
-	r = bpfdev_attach(cg, zero_only, ARRAY_LEN(zero_only), &prog);
+	r = bpfdev_attach(cg, zero_only, ARRAY_LEN(zero_only), NULL, &prog);
 	if (r == 0) {
 		assert_int_equal(in_cgroup(cg), 2);
 		/* The second one takes the first one's place. */
-		r = bpfdev_attach(cg, all, ARRAY_LEN(all), &prog);
+		r = bpfdev_attach(cg, all, ARRAY_LEN(all), NULL, &prog);
 		assert_int_equal(r, 0);
 		assert_int_equal(in_cgroup(cg), 7);
+		expect_ready(cg, &prog);
 		close(prog);
 	}
 	close(cg);
