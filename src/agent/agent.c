@@ -164,7 +164,7 @@ static int mount_layers(struct agent *a, const struct msg_ctr *m, struct err *e)
 
 	if (r == 0 && !a->share_mounted)
 		r = io_mkdirs(on, 0755);
-	r = r < 0 ? err_set(e, r, "the root's place: %m") : layers_mount(m, on, e);
+	r = r < 0 ? err_set(e, r, "the root's place: %m") : layers_mount(&a->conf.layers, m, on, e);
 	if (r == 0) {
 		a->layers_mounted = true;
 		agent_mark(a, "images-mounted");

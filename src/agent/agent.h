@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/layers.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/loop.h"
@@ -43,6 +44,7 @@ struct agent_conf {
 	uint64_t boot_ns;  /* CLOCK_BOOTTIME when main() began */
 	struct boot_times times;
 	struct parked *parked; /* see park.h; NULL = nothing was made in advance. Borrowed */
+	struct layers_ready layers;
 	struct bpfdev_prog devices; /* see limits_prepare(). Borrowed */
 };
 

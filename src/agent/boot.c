@@ -162,23 +162,19 @@ uint64_t boot_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* All that can be done before anybody knows which images. What is missing is missed when they are mounted. */
-static void prepare_layers(const char *demand)
+/* What is missing is missed when images are mounted. */
+static void load_layer_modules(const char *demand)
 {
 	static const char *const modules[] = { "nd_pmem", "virtio_pmem", "crc32c_generic", "erofs",
 					       "overlay" };
 	static const char *const disk_modules[] = { "virtio_blk", "ext4" };
-	unsigned n = layers_announced();
-	struct err e = { 0 };
 
-	if (n == 0)
+	if (layers_announced() == 0)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(modules); i++)
 		boot_load_on_demand(demand, modules[i]);
 	for (size_t i = 0; i < ARRAY_LEN(disk_modules) && boot_has_word(WORD_DISK); i++)
 		boot_load_on_demand(demand, disk_modules[i]);
-	if (layers_await(n, &e) < 0)
-		log_error("%s", e.msg);
 }
 
 int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, struct err *e)
@@ -199,7 +195,7 @@ int boot_guest(int *ret_cgroup, char **ret_demand, struct boot_times *times, str
 				 &n)); /* no list: nothing to load */
 	if (boot_has_word(WORD_VIRTIOFS))
 		boot_load_on_demand(*ret_demand, "virtiofs");
-	prepare_layers(*ret_demand);
+	load_layer_modules(*ret_demand);
 	times->modules = boot_now_ns();
 	raise_loopback();
 	cg = open(CGROUP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -14,13 +14,15 @@
 
 #include "agent/boot.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "base/str.h"
 
-#define DIR_LAYERS "/run/cor/layers" /* N: what is on device N */
-#define DIR_UPPER  "/run/cor/upper"  /* a tmpfs, or the disk: what the container writes */
-#define WAIT_MS    10000             /* for a device, on a machine that may be emulated and busy */
-#define SUPER_AT   1024              /* where the superblock is; in it the UUID: */
+#define DIR_LAYERS "/run/cor/layers"        /* N: what is on device N */
+#define DIR_UPPER  "/run/cor/upper"         /* a tmpfs, or the disk: what the container writes */
+#define DIR_ROOT   BOOT_SHARE_DIR "/rootfs" /* the root's place, where there is no share */
+#define WAIT_MS    10000                    /* for a device, on a machine that may be emulated and busy */
+#define SUPER_AT   1024                     /* where the superblock is; in it the UUID: */
 #define EROFS_AT   48
 #define EXT4_AT    104
 #define UUID_LEN   16
@@ -28,6 +30,9 @@
 /* What is freed goes back to the host at once. Nobody mounts it after this machine: no barriers, no early
  * writing of what was replaced. */
 #define DISK_DATA "discard,nobarrier,noauto_da_alloc"
+
+/* Of any of the devices: read, it has waited until the kernel has looked at all of them. */
+#define SETTLED "/sys/bus/nd/devices/ndbus0/wait_probe"
 
 unsigned layers_announced(void)
 {
@@ -42,7 +47,8 @@ static char *device(unsigned i)
 	return str_fmt("/dev/pmem%u", i);
 }
 
-int layers_await(unsigned n, struct err *e)
+/* Until their block devices are there, and the disk if one is announced. */
+static int await_devices(unsigned n, struct err *e)
 {
 	scoped_fd events = boot_open_uevents();
 	unsigned disk = boot_has_word(WORD_DISK);
@@ -68,19 +74,56 @@ int layers_await(unsigned n, struct err *e)
 	return 0;
 }
 
-/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. (By itself it
- * forgets that when nobody has the device open any more; a template may be saved while it still looks.)
- * Writing is closed here beside the host's two locks, so that a program that tries learns of it. */
-static int open_device(unsigned i, int *ret, struct err *e)
+/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. Writing is closed
+ * here beside the host's two locks, so that a program that tries learns of it. */
+static int settle_device(int fd)
+{
+	int on = 1;
+
+	return ioctl(fd, BLKFLSBUF, 0) < 0 || ioctl(fd, BLKROSET, &on) < 0 ? -errno : 0;
+}
+
+static int open_device(unsigned i, bool is_settled, int *ret, struct err *e)
 {
 	scoped_free char *path = device(i);
 	scoped_fd fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	int on = 1;
+	int r = fd < 0 ? -errno : 0;
 
-	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0 || ioctl(fd, BLKROSET, &on) < 0)
-		return err_set(e, -errno, "image %u: %s: %m", i, path ? path : "");
+	if (r == 0 && !is_settled)
+		r = settle_device(fd);
+	if (r < 0)
+		return err_set(e, r, "image %u: %s: %m", i, path ? path : "");
 	*ret = take_fd(&fd);
 	return 0;
+}
+
+/* The mini-OS may be one of them: that one is the same in every clone, and in use. */
+static bool is_own_root(int fd)
+{
+	struct stat dev, root;
+
+	return fstat(fd, &dev) == 0 && stat("/", &root) == 0 && dev.st_rdev == root.st_dev;
+}
+
+/* By itself the kernel forgets what it read when nobody has the device open any more; a template may not be
+ * saved while it still looks. */
+static int settle(unsigned n, struct err *e)
+{
+	scoped_free char *text = NULL;
+	size_t len;
+	int r;
+
+	r = io_read_file_at(AT_FDCWD, SETTLED, 64, &text, &len);
+	if (r < 0)
+		return err_set(e, r, SETTLED ": %m");
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		scoped_fd fd = -1;
+
+		r = open_device(i, true, &fd, e);
+		if (r == 0 && !is_own_root(fd) && settle_device(fd) < 0)
+			r = err_set(e, -errno, "image %u: %m", i);
+	}
+	return r;
 }
 
 /* uuid_at: where it is in the superblock. */
@@ -97,26 +140,29 @@ static int has_uuid(int fd, off_t uuid_at, const char *want, bool *ret)
 	return 0;
 }
 
-static int is_layer(unsigned i, const char *want, bool *ret, struct err *e)
+static int is_layer(const struct layers_ready *l, unsigned i, const char *want, bool *ret, int *ret_fd,
+		    struct err *e)
 {
 	scoped_fd fd = -1;
-	int r = open_device(i, &fd, e);
+	int r = open_device(i, l->is_settled, &fd, e);
 
 	if (r < 0)
 		return r;
 	r = has_uuid(fd, EROFS_AT, want, ret);
+	*ret_fd = take_fd(&fd);
 	return r < 0 ? err_set(e, r, "image %u: its superblock can't be read", i) : 0;
 }
 
-/* Of the n devices the last ones are the images'. The kernel numbers them as it finds them, which is in
- * order, but nobody promises it: looked for from the place where it should be. */
-static int find_device(const struct pack_strs *all, unsigned i, bool *taken, unsigned n, unsigned *ret,
-		       struct err *e)
+/* Of the devices the last ones are the images'. The kernel numbers them as it finds them, which is in
+ * order, but nobody promises it: looked for from the place where it should be. *ret_fd is open on it. */
+static int find_device(const struct layers_ready *l, const struct pack_strs *all, unsigned i, bool *taken,
+		       int *ret_fd, unsigned *ret, struct err *e)
 {
-	for (unsigned k = 0; k < n; k++) {
-		unsigned at = (n - (unsigned)all->n + i + k) % n;
+	for (unsigned k = 0; k < l->n; k++) {
+		unsigned at = (l->n - (unsigned)all->n + i + k) % l->n;
+		scoped_fd fd = -1;
 		bool same = false;
-		int r = taken[at] ? 0 : is_layer(at, all->p[i], &same, e);
+		int r = taken[at] ? 0 : is_layer(l, at, all->p[i], &same, &fd, e);
 
 		if (r < 0)
 			return r;
@@ -124,16 +170,24 @@ static int find_device(const struct pack_strs *all, unsigned i, bool *taken, uns
 			continue;
 		taken[at] = true;
 		*ret = at;
+		*ret_fd = take_fd(&fd);
 		return 0;
 	}
 	return err_set(e, -ENODEV, "image %u: no device holds the file system %s", i, all->p[i]);
 }
 
-static int mount_layer(const struct pack_strs *all, unsigned i, bool *taken, unsigned n, struct err *e)
+static char *layer_dir(unsigned i)
 {
-	scoped_free char *dir = str_fmt(DIR_LAYERS "/%u", i), *dev = NULL;
+	return str_fmt(DIR_LAYERS "/%u", i);
+}
+
+static int mount_layer(const struct layers_ready *l, const struct pack_strs *all, unsigned i, bool *taken,
+		       struct err *e)
+{
+	scoped_free char *dir = layer_dir(i), *dev = NULL;
+	scoped_fd fd = -1; /* so that what was read of it is still there for the mount */
 	unsigned at = 0;
-	int r = find_device(all, i, taken, n, &at, e);
+	int r = find_device(l, all, i, taken, &fd, &at, e);
 
 	if (r < 0)
 		return r;
@@ -168,30 +222,87 @@ static int find_disk(const char *uuid, char ret[sizeof DISK_FIRST])
 	return -ENODEV;
 }
 
-static int mount_upper(const struct msg_ctr *c)
+/* Room in memory; 0 = half of it. */
+static int mount_memory(uint64_t size, unsigned long flags)
 {
 	scoped_free char *data =
-		c->upper ? str_fmt("mode=755,size=%llu", (unsigned long long)c->upper) : str_fmt("mode=755");
-	char disk[sizeof DISK_FIRST];
-	int r = data ? io_mkdirs(DIR_UPPER, 0700) : -ENOMEM;
+		size ? str_fmt("mode=755,size=%llu", (unsigned long long)size) : str_fmt("mode=755");
 
-	if (r < 0)
-		return r;
-	if (!c->disk)
-		return mount("tmpfs", DIR_UPPER, "tmpfs", MS_NODEV | MS_NOSUID, data) < 0 ? -errno : 0;
-	r = find_disk(c->disk, disk);
+	if (!data)
+		return -ENOMEM;
+	return mount("tmpfs", DIR_UPPER, "tmpfs", flags | MS_NODEV | MS_NOSUID, data) < 0 ? -errno : 0;
+}
+
+static int mount_disk(const char *uuid)
+{
+	char disk[sizeof DISK_FIRST];
+	int r = find_disk(uuid, disk);
+
 	if (r < 0)
 		return r;
 	return mount(disk, DIR_UPPER, "ext4", MS_NODEV | MS_NOSUID, DISK_DATA) < 0 ? -errno : 0;
 }
 
-static int make_upper(const struct msg_ctr *c, struct err *e)
+/* uuid: of the disk; NULL = in memory, of this size. */
+static int new_upper(const char *uuid, uint64_t size)
 {
-	int r = mount_upper(c);
+	int r = io_mkdirs(DIR_UPPER, 0700);
 
+	if (r == 0)
+		r = uuid ? mount_disk(uuid) : mount_memory(size, 0);
 	if (r == 0 && (mkdir(DIR_UPPER "/upper", 0755) < 0 || mkdir(DIR_UPPER "/work", 0700) < 0))
 		r = -errno;
+	return r;
+}
+
+/* What was made in advance is good for one container. */
+static int make_upper(struct layers_ready *l, const struct msg_ctr *c, struct err *e)
+{
+	bool is_there = l->has_upper && !c->disk;
+	int r = 0;
+
+	l->has_upper = false;
+	if (!is_there)
+		r = new_upper(c->disk, c->upper);
+	else if (c->upper)
+		r = mount_memory(c->upper, MS_REMOUNT);
 	return r < 0 ? err_set(e, r, "the writable layer%s: %m", c->disk ? " on a disk" : "") : 0;
+}
+
+/* Places of mounts, and memory of the usual size for what is written, unless that goes to a disk. */
+static int make_places(struct layers_ready *l)
+{
+	int r = io_mkdirs(DIR_ROOT, 0755);
+
+	for (unsigned i = 0; i < l->n && r == 0; i++) {
+		scoped_free char *dir = layer_dir(i);
+
+		r = dir ? io_mkdirs(dir, 0700) : -ENOMEM;
+	}
+	if (r < 0 || boot_has_word(WORD_DISK))
+		return r;
+	r = new_upper(NULL, 0);
+	l->has_upper = r == 0;
+	return r;
+}
+
+void layers_prepare(struct layers_ready *l)
+{
+	struct err e = { 0 };
+	int r;
+
+	*l = (struct layers_ready){ .n = layers_announced() };
+	if (l->n == 0)
+		return;
+	r = await_devices(l->n, &e);
+	if (r == 0)
+		r = settle(l->n, &e);
+	l->is_settled = r == 0;
+	if (r < 0)
+		log_error("%s", e.msg);
+	r = make_places(l);
+	if (r < 0)
+		log_error("places for images: %s", strerror(-r));
 }
 
 /* overlayfs wants the top layer first. */
@@ -209,18 +320,18 @@ static int stack(size_t n, const char *on, struct err *e)
 	return 0;
 }
 
-int layers_mount(const struct msg_ctr *c, const char *on, struct err *e)
+int layers_mount(struct layers_ready *l, const struct msg_ctr *c, const char *on, struct err *e)
 {
 	bool taken[LAYERS_MAX] = { false };
-	unsigned n = layers_announced();
 	int r;
 
-	if (c->layers.n > n)
-		return err_set(e, -EINVAL, "%zu images, but this VM has %u devices for them", c->layers.n, n);
-	r = layers_await(n, e);
+	if (c->layers.n > l->n)
+		return err_set(e, -EINVAL, "%zu images, but this VM has %u devices for them", c->layers.n,
+			       l->n);
+	r = l->is_settled ? 0 : await_devices(l->n, e);
 	for (unsigned i = 0; i < c->layers.n && r == 0; i++)
-		r = mount_layer(&c->layers, i, taken, n, e);
+		r = mount_layer(l, &c->layers, i, taken, e);
 	if (r == 0)
-		r = make_upper(c, e);
+		r = make_upper(l, c, e);
 	return r == 0 ? stack(c->layers.n, on, e) : r;
 }

@@ -6,6 +6,7 @@
 
 #include "agent/agent.h"
 #include "agent/boot.h"
+#include "agent/layers.h"
 #include "agent/limits.h"
 #include "agent/park.h"
 #include "base/log.h"
@@ -35,6 +36,7 @@ static int run_guest(uint64_t boot_ns)
 	if (r == 0) {
 		conf.is_virtiofs = boot_has_word(WORD_VIRTIOFS);
 		prepare(&conf, &parked);
+		layers_prepare(&conf.layers); /* no mount of it is in the parked child's namespace */
 		conf.times.parked = boot_now_ns();
 		r = boot_open_channel(&conf.channel, &e);
 	}
