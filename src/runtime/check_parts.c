@@ -12,6 +12,7 @@
 #include "runtime/check.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
+#include "runtime/templates.h"
 #include "sys/proc.h"
 
 #define QEMU_TIMEOUT_MS 10000
@@ -254,6 +255,34 @@ static int ask_initrd(struct check_ctx *c, struct check_item *it)
 	return 0;
 }
 
+/* Looks, and makes nothing. */
+static int ask_templates(struct check_ctx *c, struct check_item *it)
+{
+	scoped_free struct template_info *all = NULL;
+	struct template_store store = { 0 };
+	struct err why = { 0 };
+	uint64_t disk = 0;
+	size_t n = 0;
+	int r;
+
+	if (!c->settings->template) {
+		str_add(&it->found, "off (template): every VM boots");
+		return 0;
+	}
+	r = templates_store(c->settings, c->mem, &store, &why);
+	if (r == 0 && access(store.dir, F_OK) == 0)
+		r = template_list(&store, &all, &n, &why);
+	if (r < 0) {
+		it->result = CHECK_DEGRADED;
+		str_add(&it->found, why.msg);
+		return 0;
+	}
+	for (size_t i = 0; i < n; i++)
+		disk += all[i].disk;
+	str_addf(&it->found, "%zu in %s, %llu MiB", n, store.dir, (unsigned long long)(disk / MIB));
+	return 0;
+}
+
 #define NO_CONTAINER "no container can be started"
 
 const struct check_row check_part_rows[] = {
@@ -268,5 +297,7 @@ const struct check_row check_part_rows[] = {
 	{ "guest-kernel", "guest kernel", true, NO_CONTAINER, "cor-image os, or vm.kernel in cor.conf",
 	  ask_guest_kernel },
 	{ "initrd", "mini-OS", true, NO_CONTAINER, "cor-image os, or vm.initrd in cor.conf", ask_initrd },
+	{ "templates", "templates", false, "every VM boots, which takes longer than a clone",
+	  "see template.dir and template.domain in cor.conf(5)", ask_templates },
 };
 const size_t check_n_part_rows = ARRAY_LEN(check_part_rows);

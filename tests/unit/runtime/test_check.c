@@ -292,6 +292,26 @@ static void test_mini_os(void **state)
 	ask(h, "monitor", CHECK_MISSING, "cor-monitor");
 }
 
+static void test_templates(void **state)
+{
+	struct host *h = *state;
+	scoped_free char *none = str_fmt("%s/templates", h->dir), *dir = str_fmt("%s/default", none);
+	const char *domain = h->settings.template_domain;
+
+	ask(h, "templates", CHECK_OK, "0 in ");
+	assert_int_equal(access(none, F_OK), -1); /* it only looks */
+	assert_int_equal(io_mkdirs(dir, 0700), 0);
+	assert_int_equal(chmod(dir, 0777), 0);
+	ask(h, "templates", CHECK_DEGRADED, "can be written by others");
+	assert_int_equal(chmod(dir, 0700), 0);
+	ask(h, "templates", CHECK_OK, "0 in ");
+	h->settings.template_domain = "a b";
+	ask(h, "templates", CHECK_DEGRADED, "template.domain = a b");
+	h->settings.template_domain = domain;
+	h->settings.template = false;
+	ask(h, "templates", CHECK_OK, "off");
+}
+
 /* A bare host: not ready, every answer has words, and the JSON says the same as the text. */
 static void test_report(void **state)
 {
@@ -342,8 +362,8 @@ static void test_report(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_cpu),  TEST(test_kvm), TEST(test_small),   TEST(test_cgroups),
-		TEST(test_qemu), TEST(test_vmm), TEST(test_mini_os), TEST(test_report),
+		TEST(test_cpu), TEST(test_kvm),     TEST(test_small),     TEST(test_cgroups), TEST(test_qemu),
+		TEST(test_vmm), TEST(test_mini_os), TEST(test_templates), TEST(test_report),
 	};
 
 	return cmocka_run_group_tests_name("runtime/check", tests, NULL, NULL);
