@@ -25,13 +25,14 @@ TIMEOUT = 30 * harness.SLOW
 GMEM, VQ, CORE = "src/ring/gmem.c", "src/ring/vq.c", "src/vmm/virtio/virtio.c"
 VPCI, PCI, CONSOLE = "src/vmm/virtio/pci.c", "src/vmm/pci.c", "src/vmm/dev/console.c"
 BLK, NET, PMEM, BALLOON = "src/vmm/dev/blk.c", "src/vmm/dev/net.c", "src/vmm/dev/pmem.c", "src/vmm/dev/balloon.c"
+ELF, BZIMAGE, BOOT = "src/vmm/boot/elf.c", "src/vmm/boot/bzimage.c", "src/vmm/boot/boot.c"
 RNG, VHOST, FS, VIRTIOFS = "src/vmm/dev/rng.c", "src/vmm/dev/vhost.c", "src/vmm/dev/fs.c", "src/vmm/dev/virtiofs.c"
 FUSE, BACK, VMEM, VRING = "src/ring/fuse_chain.c", "src/fs/vhost.c", "src/fs/vmem.c", "src/fs/vring.c"
 
 TESTS = {
     GMEM: ["ring/gmem"], VQ: ["ring/vq"], CORE: ["vmm/virtio"], VPCI: ["vmm/pci"], PCI: ["vmm/pci"], CONSOLE: ["vmm/console"],
     BLK: ["vmm/blk"], NET: ["vmm/net"], PMEM: ["vmm/pmem"], BALLOON: ["vmm/balloon"], RNG: ["vmm/rng"], VHOST: ["vmm/fs"],
-    FS: ["vmm/fs"], VIRTIOFS: ["vmm/virtiofs"], FUSE: ["fs/vhost"], BACK: ["fs/vhost"], VMEM: ["fs/vhost"], VRING: ["fs/vhost"],
+    ELF: ["vmm/boot"], BZIMAGE: ["vmm/boot"], BOOT: ["vmm/boot"], FS: ["vmm/fs"], VIRTIOFS: ["vmm/virtiofs"], FUSE: ["fs/vhost"], BACK: ["fs/vhost"], VMEM: ["fs/vhost"], VRING: ["fs/vhost"],
 }
 
 # file, what the check is, its text (once in the file), what stands there without it
@@ -73,6 +74,28 @@ MUTANTS = (
     (CORE, "a snapshot's features were offered", "(c->driver_features & ~vdev_offered(d))", "0"),
     (CORE, "a snapshot is of this device", "strcmp(s->name, d->ops->name) != 0", "0"),
     (VPCI, "table writes stay inside", "off % n != 0 || n < 4 || off + n > v->n_vectors * sizeof v->st.table[0]", "off % n != 0 || n < 4"),
+    (VPCI, "table reads stay inside", "off % n == 0 && n >= 4 && off + n <= v->n_vectors * sizeof v->st.table[0]", "off % n == 0 && n >= 4"),
+    (VPCI, "a vector is in the table", "value < v->n_vectors ? (uint16_t)value : VDEV_NO_VECTOR", "(uint16_t)value"),
+    (VPCI, "a vector is of a queue there is", " && v->st.queue_select < v->d->n_queues)", ")"),
+    (VPCI, "who has no vector has no interrupt", "is_enabled(v) && i < v->n_vectors", "is_enabled(v)"),
+    (VPCI, "a queue's vector is read of a queue there is", "s.queue_select < v->d->n_queues ? s.queue_vectors[s.queue_select] : VDEV_NO_VECTOR",
+     "s.queue_vectors[s.queue_select]"),
+    (VPCI, "a snapshot's vectors are in the table", "vector_ok(v, s->config_vector) && ", ""),
+    (VPCI, "a snapshot's pending vectors are in the table", " && s->pending >> v->n_vectors == 0", ""),
+    (CORE, "a register is of a queue there is", "if (q >= d->n_queues)\n\t\treturn;", ""),
+    (ELF, "a segment holds what the file has of it", "p->p_filesz > p->p_memsz || ", ""),
+    (ELF, "a segment is not where our tables are", " || p->p_paddr < LAYOUT_HIGH", ""),
+    (ELF, "no more segments than there is room for", " || h.e_phnum > PHDRS_MAX", ""),
+    (ELF, "a note is whole", "if (all > len)", "if (0)"),
+    (ELF, "a note has an address", " &&\n\t\t    (h.n_descsz == 4 || h.n_descsz == 8)", ""),
+    (ELF, "notes have a limit", " || p->p_filesz > NOTES_MAX", ""),
+    (ELF, "an entry has 32 bits", " && entry <= UINT32_MAX", ""),
+    (BZIMAGE, "a kernel is memory as far as its file goes", "len > h.init_size ? len : h.init_size", "h.init_size"),
+    (BZIMAGE, "a kernel is below 4 GiB", " || at > UINT32_MAX", ""),
+    (BZIMAGE, "a kernel has code", "st->st_size < 0 || off >= (uint64_t)st->st_size", "0"),
+    (BOOT, "a command line has a limit", "n > LAYOUT_CMDLINE_MAX", "0"),
+    (BOOT, "an initrd is beside the kernel", " || ((low - l->initrd_len) & PAGE_MASK) < l->image.end", ""),
+    (BOOT, "what is mapped is in the file", "n > (uint64_t)st.st_size - off", "0"),
     (VPCI, "an interrupt goes to an APIC", "m->addr < MSI_ADDR_FIRST || m->addr > MSI_ADDR_LAST", "0"),
     (PCI, "only bus 0, function 0", " || (a >> 16 & 0xFF) != 0 || (a >> 8 & 7) != 0", ""),
     (PCI, "a data access stays in its register", "off < PORT_DATA + 4 && n <= PORT_DATA + 4 - off", "off < PORT_DATA + 4"),
@@ -107,6 +130,7 @@ MUTANTS = (
     (NET, "a tap that is gone is not watched", "n->gone || (i < VDEV_BUDGET", "(i < VDEV_BUDGET"),
     (NET, "nobody reads without buffers", "if (w->n_bufs == 0)\n\t\treturn 0;", ""),
     (PMEM, "a read-only file is mapped so", "p->st.mode == PMEM_READ_ONLY_N ? PROT_READ : PROT_READ | PROT_WRITE", "PROT_READ | PROT_WRITE"),
+    (PMEM, "a device has a limit", "*ret > PMEM_SIZE_MAX || ", ""),
     (PMEM, "a file is not larger than the device", " || (p->st.size && *ret > p->st.size)", ""),
     (PMEM, "a request is whole", "vq_chain_read(c, 0, &req, sizeof req) != sizeof req || ", ""),
     (PMEM, "an answer has room", " || c->in_len < sizeof resp", ""),
@@ -118,6 +142,7 @@ MUTANTS = (
     (BALLOON, "a free page is RAM", "if (!is_ram(b, &c->iov[i])) {", "if (0) {"),
     (BALLOON, "a free page is whole", "(uintptr_t)c->iov[i].iov_base % GMEM_PAGE == 0 && c->iov[i].iov_len % GMEM_PAGE == 0", "1"),
     (BALLOON, "a statistic has a known tag", "if (s.tag >= BALLOON_STATS_N)\n\t\t\tcontinue;", ""),
+    (BALLOON, "statistics have a limit", "i < STATS_MAX", "1"),
     (BALLOON, "one statistics buffer at a time", "if (b->st.stats_held) {", "if (0) {"),
     (BALLOON, "only `actual` is the driver's", "if (off != sizeof b->config.num_pages || n != sizeof b->config.actual)\n\t\treturn;", ""),
     (BALLOON, "a snapshot's statistics buffer is a head", "b->st.stats_head >= d->queues[STATS].st.size", "0"),

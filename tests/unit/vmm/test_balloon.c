@@ -216,6 +216,11 @@ static void test_stats(void **state)
 	balloon_stats(rig.d, &s);
 	assert_int_equal(s.count, 2);
 	assert_int_equal(s.valid, (1u << BALLOON_STATS_N) - 1);
+	assert_true(balloon_ask_stats(rig.d));
+	offer_stats(40, UINT16_MAX - 34); /* from the 36th on known ones: so far nobody reads */
+	balloon_stats(rig.d, &s);
+	assert_int_equal(s.count, 3);
+	assert_int_equal(s.valid, 0);
 	offer_stats(1, 0); /* two at a time */
 	assert_false(vdev_is_active(rig.d));
 	assert_false(balloon_ask_stats(rig.d));

@@ -116,6 +116,7 @@ static void test_elf(void **state)
 
 static void test_bad_elf(void **state)
 {
+	static _Alignas(8) uint8_t large[4096];
 	struct elf_file f;
 	struct boot_image i;
 
@@ -135,6 +136,7 @@ static void test_bad_elf(void **state)
 	BAD(-EINVAL, f.h.e_phnum = 33);
 	BAD(-EINVAL, f.h.e_phoff = 1 << 20);
 	BAD(-EINVAL, f.ph[0].p_filesz = 8193);
+	BAD(-EINVAL, f.ph[0].p_memsz = 32);     /* less than the file has of it */
 	BAD(-EINVAL, f.ph[0].p_filesz = 4096);  /* more than the file has */
 	BAD(-EINVAL, f.ph[0].p_paddr = 0x1000); /* over our tables */
 	BAD(-ENOMEM, f.ph[0].p_paddr = RAM - 4096);
@@ -150,6 +152,22 @@ static void test_bad_elf(void **state)
 	f.note.head.n_descsz = 64;
 	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
 	assert_true(i.entry.long_mode);
+	f = elf();
+	f.note.head.n_descsz = 16; /* all there, but no address */
+	f.ph[1].p_filesz = sizeof f.note + 8;
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
+	assert_true(i.entry.long_mode);
+	f = elf();
+	f.note.entry += 1ull << 32;
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
+	assert_true(i.entry.long_mode);
+	f = elf();
+	f.ph[1].p_filesz = 65537; /* longer than what is looked through */
+	assert_int_equal(load(&f, sizeof f, elf_read, &i), 0);
+	assert_true(i.entry.long_mode);
+	memcpy(large, &f, sizeof f);
+	((struct elf_file *)(void *)large)->h.e_phnum = 33; /* all in the file */
+	assert_int_equal(load(large, sizeof large, elf_read, &i), -EINVAL);
 }
 
 /* Does the host page at the guest's address `at` belong to a file? */
@@ -238,6 +256,7 @@ static struct setup_header *bz(uint8_t file[4096])
 static void test_bzimage(void **state)
 {
 	static uint8_t file[4096];
+	struct gmem high = { 0 };
 	struct boot_image i;
 
 	(void)state;
@@ -263,8 +282,14 @@ static void test_bzimage(void **state)
 	BAD(-EINVAL, h->setup_sects = 7);
 	BAD(-ENOMEM, h->init_size = 0x40000000);
 	BAD(-ENOMEM, h->pref_address = RAM - 2048);
+	BAD(-ENOMEM, (h->pref_address = RAM - 2048, h->init_size = 1024)); /* the file is longer */
 	BAD(-ENOMEM, h->pref_address = 1ull << 40);
 	assert_int_equal(load(file, 256, bzimage_load, &i), -ENOEXEC);
+	/* memory above 4 GiB is no place to start */
+	bz(file)->pref_address = 1ull << 32;
+	scoped_fd fd = io_memfd("kernel", file, sizeof file);
+	assert_int_equal(gmem_add(&high, gpa(1ull << 32), ram, RAM, true), 0);
+	assert_int_equal(bzimage_load(&high, fd, &i, NULL), -ENOMEM);
 }
 
 static uint8_t sum(const uint8_t *p, uint32_t n)

@@ -384,11 +384,13 @@ static void test_vectors(void **state)
 	assert_int_equal(bar_read(VIRTIO_PCI_COMMON_Q_MSIX, 2), VDEV_NO_VECTOR);
 	bar_write(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0xFFFF);
 	bar_write(VIRTIO_PCI_COMMON_Q_MSIX, 2, 1);
+	assert_int_equal(bar_read(VIRTIO_PCI_COMMON_Q_MSIX, 2), VDEV_NO_VECTOR);
 	bar_write(VIRTIO_PCI_COMMON_Q_SIZE, 2, 4);
 	assert_int_equal(bar_read(VIRTIO_PCI_COMMON_Q_SIZE, 2), 0);
 	/* the table ends behind the last vector */
 	bar_write(VPCI_TABLE + 16 * 3, 4, 0x1234);
 	assert_int_equal(bar_read(VPCI_TABLE + 16 * 3, 4), 0);
+	assert_int_equal(bar_read(VPCI_TABLE + 16 * 3 + 12, 4), 0); /* not even that it is masked */
 	bar_write(VPCI_TABLE + 16 * 3 - 4, 4, 0xFFFFFFFF);
 	assert_int_equal(bar_read(VPCI_TABLE + 16 * 3 - 4, 4), 1);
 	bar_write(VPCI_TABLE + 2, 4, 0xFFFFFFFF); /* not aligned */
@@ -397,6 +399,10 @@ static void test_vectors(void **state)
 	for (uint32_t off = VPCI_TABLE; off < VPCI_PBA; off += 8)
 		bar_write(off, 8, UINT64_MAX);
 	bring_up(q);
+	bar_write(VIRTIO_PCI_COMMON_Q_MSIX, 2, VDEV_NO_VECTOR); /* a queue without: its interrupt is none */
+	offer(&q[1]);
+	assert_int_equal(fake.n_msis, 0);
+	assert_int_equal(bar_read(VPCI_PBA, 8), 0);
 	bar_write(VIRTIO_PCI_COMMON_STATUS, 1, 0); /* a reset takes the vectors back */
 	bar_write(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
 	assert_int_equal(bar_read(VIRTIO_PCI_COMMON_Q_MSIX, 2), VDEV_NO_VECTOR);

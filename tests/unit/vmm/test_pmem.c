@@ -148,7 +148,7 @@ static void test_flush(void **state)
 static void test_refused(void **state)
 {
 	struct pmem_cfg ok = { .fd = file(5000), .start = START, .mode = PMEM_READ_ONLY_N }, cfg;
-	int empty = file(0), big = file(PMEM_ALIGN + 1), fds[2];
+	int empty = file(0), big = file(PMEM_ALIGN + 1), huge = memfd_create("huge", MFD_CLOEXEC), fds[2];
 	struct vdev *d = NULL;
 
 	(void)state;
@@ -166,11 +166,14 @@ static void test_refused(void **state)
 	BAD(-EINVAL, cfg.fd = empty);
 	BAD(-EINVAL, cfg.fd = fds[0]);
 	BAD(-EFBIG, (cfg.fd = big, cfg.size = PMEM_ALIGN));
+	assert_int_equal(ftruncate(huge, (1ll << 40) + PMEM_ALIGN), 0);
+	BAD(-EFBIG, cfg.fd = huge);
 	BAD(-EINVAL, cfg.mode = PMEM_SHARED_N);              /* its last pages would be lost */
 	assert_int_equal(fcntl(ok.fd, F_GETFD), FD_CLOEXEC); /* not taken */
 	(void)close(ok.fd);
 	(void)close(empty);
 	(void)close(big);
+	(void)close(huge);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 }

@@ -158,6 +158,7 @@ static void test_queue_registers(void **state)
 	assert_int_equal(vdev_queue_get(d, 0, VDEV_Q_SIZE), 64);
 	assert_int_equal(vdev_queue_get(d, 2, VDEV_Q_SIZE), 0); /* no such queue */
 	vdev_queue_set(d, 2, VDEV_Q_SIZE, 4);
+	assert_int_equal(d->queues[2].st.size, 64);
 	vdev_queue_set(d, 0, VDEV_Q_SIZE, 3);
 	vdev_queue_set(d, 0, VDEV_Q_SIZE, 128);
 	vdev_queue_set(d, 0, VDEV_Q_SIZE, 0);
