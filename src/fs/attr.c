@@ -15,9 +15,29 @@ static void put_timeout(const struct fs *fs, uint64_t *s, uint32_t *ns)
 	*ns = fs->conf.timeout_ms % 1000 * 1000000;
 }
 
-static bool is_main(const struct fs *fs, const struct inode *i)
+/* What is mounted at the root's entry `main` is at home; if nothing is, the first directory that is met in
+ * the root and is of another file system than the root. */
+static bool is_home(struct fs *fs, const struct inode *i)
 {
-	return fs->conf.main && i->parent == fs->root && strcmp(i->name, fs->conf.main) == 0;
+	struct file_stat st;
+	scoped_fd fd = -1;
+
+	if (!fs->conf.main)
+		return false;
+	if (inodes_make_room(fs) == 0)
+		fd = open_below(fs->root->fd, fs->conf.main);
+	if (fd >= 0 && file_stat(fd, &st) == 0 && st.key.dev != fs->root->key.dev)
+		fs->home = st.key.dev;
+	if (!fs->home)
+		fs->home = i->key.dev;
+	return i->key.dev == fs->home;
+}
+
+/* Another file system of the host gets a device number of its own in the guest, too, since the numbers of its
+ * files may be those of others. Not the one at home: Linux (6.1, 6.12) switches no ACLs on for such. */
+static bool is_foreign(struct fs *fs, const struct inode *i, const struct inode *dir)
+{
+	return S_ISDIR(i->key.type) && i->key.dev != dir->key.dev && !(dir == fs->root && is_home(fs, i));
 }
 
 void put_entry(struct call *c, struct fuse_entry_out *o, struct inode *i, const struct inode *dir,
@@ -32,9 +52,7 @@ void put_entry(struct call *c, struct fuse_entry_out *o, struct inode *i, const 
 		put_timeout(c->fs, &o->entry_valid, &o->entry_valid_nsec);
 	put_timeout(c->fs, &o->attr_valid, &o->attr_valid_nsec);
 	o->attr = st->attr;
-	/* Another mount of the host: it gets a device number of its own in the guest, too, since the numbers
-	 * of its files may be those of others. */
-	if (S_ISDIR(i->key.type) && i->key.mnt != dir->key.mnt && !is_main(c->fs, i))
+	if (is_foreign(c->fs, i, dir))
 		o->attr.flags = FUSE_ATTR_SUBMOUNT;
 }
 

@@ -30,9 +30,10 @@ struct fs_conf {
 	unsigned idle_fds;   /* of them, of files that the guest knows but has not open; 16 or more */
 	unsigned max_inodes; /* files at most that the guest may know at a time */
 	uint32_t timeout_ms; /* how long the guest may believe what it was told of a file or a name */
-	const char *main; /* an entry of the root, NULL = none: what is mounted there the guest sees as part
-			     of the root's file system. Other mounts are file systems of their own, for which
-			     Linux (6.1 at least) does not switch ACLs on. Borrowed */
+	const char *main; /* an entry of the root, NULL = none: the file system mounted there (if none is, the
+			     first that is met in the root) has the root's device number in the guest,
+			     wherever it is mounted in the root. Others have their own, and no ACLs: Linux
+			     (6.1, 6.12) does not switch them on for such. Borrowed */
 };
 
 struct fs;

@@ -65,6 +65,7 @@ struct fs {
 	bool ready;        /* INIT was served */
 	bool setxattr_ext; /* SETXATTR has the longer arguments */
 	struct inode *root;
+	uint64_t home;      /* device of files that have the root's in the guest, see attr.c; 0 = none yet */
 	struct slot *slots; /* by index: the low half of an id */
 	uint32_t n_slots, first_free;
 	struct inode **table; /* by key */

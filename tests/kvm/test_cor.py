@@ -220,30 +220,28 @@ truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o lo
 """
 
 
-# Of a bind: what is not the same everywhere in the share.
-BIND_CASES = ("open files", "renames", "maps", "nodes")
-
-
 @case(timeout=400, needs=("mkfs.ext4",), only=("cor",))
 def test_vmm_files(t):
     """What programs rely on, asked by lib/fsprobe.c on the host's ext4 and, in a container, through virtio-fs: no line differs."""
-    conf = bundle.config(["/bin/busybox", "sh", "-c", "/fsprobe /work && /fsprobe /mnt " + shlex.join(BIND_CASES)])
+    conf = bundle.config(["/bin/busybox", "sh", "-c", f"/fsprobe /work && /fsprobe /mnt {shlex.join(bundle.FSPROBE_BIND)}; {bundle.FSPROBE_OTHER}"])
     conf["process"]["capabilities"] = {k: ["CAP_" + c for c in CAPS.split()] for k in ("bounding", "effective", "permitted")}
     conf["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
-    conf["mounts"].append({"destination": "/mnt", "type": "bind", "source": "/job/disk/shared", "options": ["bind", "rw"]})
+    for at, source in (("/mnt", "/job/disk/shared"), ("/other", "/job/other")):
+        conf["mounts"].append({"destination": at, "type": "bind", "source": source, "options": ["bind", "rw"]})
     path = t.path("config.json")
     path.write_text(json.dumps(conf))
     probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
     res = kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", EXT4 + f"""
-        mkdir -p disk/plain disk/bind disk/shared disk/b/rootfs/bin disk/b/rootfs/mnt disk/b/rootfs/work
+        mkdir -p other disk/plain disk/bind disk/shared disk/b/rootfs/bin disk/b/rootfs/mnt disk/b/rootfs/work disk/b/rootfs/other
         cp config.json disk/b; cp fsprobe disk/b/rootfs; cp /bin/busybox disk/b/rootfs/bin
-        (./fsprobe disk/plain; ./fsprobe disk/bind {shlex.join(BIND_CASES)}) >out/host
+        (./fsprobe disk/plain; ./fsprobe disk/bind {shlex.join(bundle.FSPROBE_BIND)}) >out/host
         "$cor" --set hypervisor=kvm --log out/cor.log run --bundle disk/b c >out/guest </dev/null
         umount disk
     """], files=[path, probe], modules=("loop", *kvmhost.EXT4), timeout=350,
                       env={"cor": t.opts.runtime}, check=0)
     want, got = ((res.files / n).read_text().splitlines() for n in ("host", "guest"))
     t.eq((want.count("end"), want[-1]), (2, "end"))
+    want += bundle.FSPROBE_OTHER_SAYS
     t.eq(list(difflib.unified_diff(want, got, "the host's", "through virtio-fs", lineterm="", n=1)), [])
 
 

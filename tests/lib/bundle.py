@@ -73,6 +73,14 @@ def bind(conf, source, destination, *options):
     return mount(conf, destination, "bind", source, "bind", *options)
 
 
+# lib/fsprobe.c in a container: what it asks of a bind at /mnt, that is what is not the same everywhere in the share; then of one at
+# /other, which is of another file system than the root's: it has a device number of its own, and no ACLs.
+FSPROBE_BIND = ("open files", "renames", "maps", "acls", "nodes")
+FSPROBE_OTHER = """b=/bin/busybox; /fsprobe /other acls | $b head -1
+[ $($b stat -c %d /mnt) = $($b stat -c %d /work) ] && [ $($b stat -c %d /other) != $($b stat -c %d /mnt) ] && echo devices"""
+FSPROBE_OTHER_SAYS = ["acls: set: EOPNOTSUPP", "devices"]
+
+
 def make_rootfs(path):
     """A busybox root file system: what a small image holds, owned by root."""
     path = pathlib.Path(path)

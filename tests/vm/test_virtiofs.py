@@ -5,6 +5,7 @@ import os
 import pathlib
 import shlex
 import signal
+import subprocess
 
 import builds
 import bundle
@@ -13,7 +14,6 @@ import nested
 from harness import case
 
 ON = ("--set", "qemu.share=virtiofs")
-BIND_CASES = ("open files", "renames", "maps", "nodes")
 CAPS = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETFCAP MKNOD SYS_ADMIN NET_BIND_SERVICE"
 CMDLINE = "console=hvc0 panic=-1 quiet"
 
@@ -86,20 +86,24 @@ def test_read_only(t):
 def test_container(t):
     """qemu.share = virtiofs: the same questions in a container, of its root and of a bind mount; it boots, templates or not."""
     probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
-    plain, bind, shared = t.dir / "plain", t.dir / "bind", t.dir / "shared"
-    for d in (plain, bind, shared):
+    plain, bind, shared, other = (t.dir / n for n in ("plain", "bind", "shared", "other"))
+    for d in (plain, bind, shared, other):
         d.mkdir()
+    t.run(["mount", "-t", "tmpfs", "tmpfs", other], check=0)
+    t.cleanup(lambda: subprocess.run(["umount", "-l", str(other)], check=False))
     open_to_all(t.dir)
-    binds = shlex.join(BIND_CASES)
-    conf = bundle.config(["/bin/sh", "-c", f"/fsprobe /work && /fsprobe /mnt {binds} && cat /proc/mounts"])
+    binds = shlex.join(bundle.FSPROBE_BIND)
+    conf = bundle.config(["/bin/sh", "-c", f"/fsprobe /work && /fsprobe /mnt {binds}; {bundle.FSPROBE_OTHER}\ncat /proc/mounts"])
     conf["process"]["capabilities"] = {k: ["CAP_" + c for c in CAPS.split()] for k in ("bounding", "effective", "permitted")}
     conf["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
     bundle.bind(conf, shared, "/mnt", "rw")
+    bundle.bind(conf, other, "/other", "rw")
     c = t.rt.container(conf)
     (c.rootfs / "fsprobe").write_bytes(probe.read_bytes())
     (c.rootfs / "fsprobe").chmod(0o755)
     (c.rootfs / "work").mkdir()
-    want = [line for argv in ([probe, plain], [probe, bind, *BIND_CASES]) for line in t.run(argv, check=0, timeout=60).out.splitlines()]
+    want = [line for argv in ([probe, plain], [probe, bind, *bundle.FSPROBE_BIND]) for line in t.run(argv, check=0, timeout=60).out.splitlines()]
+    want += bundle.FSPROBE_OTHER_SAYS
     lines = c.run(timeout=100, check=0, globals_=ON + ("--set", "template=on", "--set", f"template.dir={t.dir}/templates")).out.splitlines()
     at = len(want)
     t.eq(list(difflib.unified_diff(want, lines[:at], "the host's", "through virtio-fs", lineterm="", n=1)), [])

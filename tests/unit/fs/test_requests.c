@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <sys/mount.h>
 #include <sys/xattr.h>
 
 #include "fs/fs.h"
@@ -15,6 +18,7 @@ static struct {
 	struct tmpdir *dir;
 	int before, in;
 	uint32_t uid, pid; /* who asks */
+	const char *main;
 	struct fs *fs;
 	_Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
 	size_t len; /* of the reply */
@@ -83,7 +87,9 @@ static int begin(void)
 
 static int setup(void **state)
 {
-	struct fs_conf conf = { .max_fds = 64, .idle_fds = 32, .max_inodes = 100, .timeout_ms = 7000 };
+	struct fs_conf conf = {
+		.max_fds = 64, .idle_fds = 32, .max_inodes = 100, .timeout_ms = 7000, .main = t.main
+	};
 
 	if (tmpdir_set_up(state) < 0)
 		return -1;
@@ -504,6 +510,59 @@ static void test_many_files(void **state)
 	assert_int_equal(fs_count(t.fs).fds, 1);
 }
 
+/* A mount namespace of our own: the directory is opened in it. */
+static int setup_mounts(void **state)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		t.main = NULL;
+	else
+		t.main = "rootfs";
+	return setup(state);
+}
+
+static bool is_announced(const char *name)
+{
+	const struct fuse_entry_out *o = answer();
+	uint64_t node = 0;
+
+	assert_int_equal(lookup(FUSE_ROOT_ID, name, &node), 0);
+	return o->attr.flags & FUSE_ATTR_SUBMOUNT;
+}
+
+/* Which directories have a device number of their own in the guest. */
+static void test_file_systems(void **state)
+{
+	static const char *const names[] = { "rootfs", "m0", "m1", "m2", "m3" };
+
+	(void)state;
+	if (!t.main) {
+		print_message("skipped: mounts need root\n");
+		skip();
+	}
+	assert_int_equal(begin(), 0);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		assert_int_equal(mkdirat(t.in, names[i], 0755), 0);
+	assert_int_equal(fchdir(t.in), 0);
+	assert_int_equal(mount("none", "m0", "tmpfs", 0, NULL), 0);
+	assert_int_equal(mount("none", "m1", "tmpfs", 0, NULL), 0);
+	assert_int_equal(mkdir("m1/below", 0755), 0);
+	assert_int_equal(mount("m1/below", "m2", NULL, MS_BIND, NULL), 0);
+	/* no root there: the first that is met is at home */
+	assert_false(is_announced("rootfs"));
+	assert_false(is_announced("m1"));
+	assert_true(is_announced("m0"));
+	assert_false(is_announced("m2"));
+	assert_false(is_announced("m3"));
+	/* a root: it is */
+	assert_int_equal(mount("m0", "rootfs", NULL, MS_BIND, NULL), 0);
+	assert_true(is_announced("m1"));
+	assert_false(is_announced("m0"));
+	assert_false(is_announced("rootfs"));
+	assert_true(is_announced("m2"));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		(void)umount2(names[i], MNT_DETACH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -521,6 +580,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changed_by_the_guest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trusted_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_systems, setup_mounts, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
