@@ -1,5 +1,5 @@
-/* layers.c - see layers.h. Never: mounts a file system that is not the one the host named, or a device
- * without DAX (that would copy it into this guest's memory). */
+/* layers.c - see layers.h. Never: leaves a file system mounted that is not the one the host named, or a
+ * device without DAX (that would copy it into this guest's memory). */
 #include "agent/layers.h"
 
 #include <errno.h>
@@ -181,26 +181,50 @@ static char *layer_dir(unsigned i)
 	return str_fmt(DIR_LAYERS "/%u", i);
 }
 
-static int mount_layer(const struct layers_ready *l, const struct pack_strs *all, unsigned i, bool *taken,
-		       struct err *e)
+static int mount_device(unsigned i, unsigned at, const char *dir, struct err *e)
 {
-	scoped_free char *dir = layer_dir(i), *dev = NULL;
-	scoped_fd fd = -1; /* so that what was read of it is still there for the mount */
-	unsigned at = 0;
-	int r = find_device(l, all, i, taken, &fd, &at, e);
+	scoped_free char *dev = device(at);
 
-	if (r < 0)
-		return r;
-	dev = device(at);
-	r = dir && dev ? io_mkdirs(dir, 0700) : -ENOMEM;
-	if (r < 0)
-		return err_set(e, r, "image %u: %m", i);
+	if (!dev)
+		return err_set(e, -ENOMEM, "image %u: out of memory", i);
 	if (mount(dev, dir, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID, "dax=always") < 0)
 		return err_set(e, -errno,
 			       "image %u: its file system can't be mounted by DAX: %m (is it damaged? "
 			       "cor-image verify)",
 			       i);
 	return 0;
+}
+
+/* The device that it should be is mounted and then asked: what is asked for has been read by then. */
+static bool mount_expected(const struct layers_ready *l, const struct pack_strs *all, unsigned i, bool *taken,
+			   const char *dir)
+{
+	unsigned at = l->n - (unsigned)all->n + i;
+	struct err ignored = { 0 }; /* the search that follows says what is wrong */
+	scoped_fd fd = -1;
+
+	if (taken[at] || !l->is_settled || mount_device(i, at, dir, &ignored) < 0)
+		return false;
+	if (is_layer(l, at, all->p[i], &taken[at], &fd, &ignored) == 0 && taken[at])
+		return true;
+	(void)umount2(dir, MNT_DETACH); /* else the right one goes over it */
+	return false;
+}
+
+static int mount_layer(const struct layers_ready *l, const struct pack_strs *all, unsigned i, bool *taken,
+		       struct err *e)
+{
+	scoped_free char *dir = layer_dir(i);
+	scoped_fd fd = -1; /* so that what was read of it is still there for the mount */
+	unsigned at = 0;
+	int r = dir ? io_mkdirs(dir, 0700) : -ENOMEM;
+
+	if (r < 0)
+		return err_set(e, r, "image %u: %m", i);
+	if (mount_expected(l, all, i, taken, dir))
+		return 0;
+	r = find_device(l, all, i, taken, &fd, &at, e);
+	return r == 0 ? mount_device(i, at, dir, e) : r;
 }
 
 /* A qemu.params of the host's may have added disks of its own. */
