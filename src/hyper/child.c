@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "hyper/qemu_rest.h"
 #include "sys/proc.h"
 
 #define WHY_MAX 2048 /* unread words that are added to the reason of an end */
@@ -128,6 +129,8 @@ static int make_env(const struct hv_child *c, struct strv *env)
 	strv_add(env, "LC_ALL=C");
 	if (c->preload)
 		strv_addf(env, "LD_PRELOAD=%s", c->preload);
+	if (c->rests)
+		strv_add(env, QEMU_REST_WORD "=1");
 	return strv_check(env);
 }
 

@@ -19,6 +19,7 @@ struct hv_child {
 	const char *remedy; /* what to do if it is missing; for the error text */
 	char *const *argv;
 	const char *preload;   /* LD_PRELOAD of the child, NULL = none */
+	bool rests;            /* qemu_rest.h */
 	bool small_pages;      /* no transparent huge pages: less memory, more page faults */
 	int fds[HV_CHILD_FDS]; /* fds[i] becomes the child's fd i */
 	size_t n_fds;          /* at least 3 */

@@ -130,6 +130,12 @@ static int open_share(const struct vmcfg *cfg, int theirs[QEMU_FD_N], int fsd[HV
 	return r < 0 ? err_set(e, r, "channels to the file server: %m") : 0;
 }
 
+/* What one that waits has translated is what it is kept for. KVM translates nothing. */
+static bool gives_back(const struct vmcfg *cfg)
+{
+	return cfg->hypervisor_preload && is_clone(cfg) && !cfg->kvm && !cfg->waits;
+}
+
 static int run_qemu(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEMU_FD_N], struct err *e)
 {
 	struct hv_child c = { .path = cfg->hypervisor_path,
@@ -137,6 +143,7 @@ static int run_qemu(struct hv *hv, const struct vmcfg *cfg, const int theirs[QEM
 					"qemu.path in cor.conf",
 			      .preload = cfg->hypervisor_preload,
 			      .small_pages = is_clone(cfg),
+			      .rests = gives_back(cfg),
 			      .n_fds = QEMU_FD_MEMORY };
 	scoped_strv args = { 0 };
 	int r;

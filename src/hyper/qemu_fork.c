@@ -58,6 +58,7 @@
 
 #include "base/scope.h"
 #include "hyper/qemu.h"
+#include "hyper/qemu_rest.h"
 
 #define PARK_SIGNAL 32  /* SIGCANCEL of the C library: never blocked, and QEMU cancels no thread */
 #define PARK_MS     600 /* for all threads to stop; twice that is less than the driver waits */
@@ -729,6 +730,7 @@ int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const si
 	struct timespec left;
 	long r;
 
+	qemu_rest_look();
 	if (timeout)
 		left = *timeout; /* the kernel writes to it */
 	if (!is_active() || n > POLL_MAX || getpid() != (int)syscall(SYS_gettid))

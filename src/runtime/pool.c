@@ -182,6 +182,7 @@ static int fill(const struct settings *s, const char *libexecdir, int pool, cons
 		return err_set(e, -EIO, "pool: random name");
 	plan.vm = *vm;
 	plan.vm.forkable = is_copied(s, vm);
+	plan.vm.waits = true;
 	plan.boot_timeout_ms = (uint32_t)(s->boot_timeout_ns / NS_PER_MS);
 	plan.vm.share = arena_fmt(&a, "%s/" SHARES "/%s", s->template_dir, name);
 	if (!plan.vm.share)

@@ -42,6 +42,7 @@ static const struct pack_field vmcfg_fields[] = {
 	F(vmcfg, PACK_STR, template_dir, LIM_PATH),
 	F(vmcfg, PACK_BOOL, template_make, 0),
 	F(vmcfg, PACK_BOOL, forkable, 0),
+	F(vmcfg, PACK_BOOL, waits, 0),
 };
 const struct pack_rec rec_vmcfg = { "vmcfg", sizeof(struct vmcfg), vmcfg_fields, ARRAY_LEN(vmcfg_fields) };
 

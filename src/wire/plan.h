@@ -44,6 +44,7 @@ struct vmcfg {
 			     */
 	bool template_make; /* instead: boot with the memory in template_dir, to be saved there */
 	bool forkable;      /* this VM is to be copied: hv_ops.fork */
+	bool waits;         /* this VM has no container yet: monitor/keeper.c */
 };
 
 /* How many of the layers are not the container's: 1 or 0. */

@@ -15,6 +15,8 @@ CHECKED_MB = 8  # cmp looks at single bytes
 BACK_S = 20  # asked for: within seconds. The guest takes two to three steps of 2 s
 SLACK_MB = 120  # what the work itself leaves: translated code, page tables, the kernel's own
 REPORTING = 5  # VIRTIO_BALLOON_F_REPORTING, a position in the text of sysfs
+CODE_KIB = 4000  # an idle guest runs 1 MiB of translated code; its start left 13
+REST_S = 60  # on a machine so busy that it takes long to look idle; else 2 to 4
 FEATURES = "cat /sys/bus/virtio/drivers/virtio_balloon/virtio*/features"
 
 
@@ -116,6 +118,46 @@ def test_given_back_by_a_clone(t):
         c = start(t)
         t.true(str(store) in open(f"/proc/{vmm_of(t, c)}/maps", encoding="utf-8").read(), "it is no clone")
         c.finish()
+
+
+def code_kib(pid):
+    """Memory of QEMU's translated code: what it may both write and execute."""
+    found, code = 0, False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            m = re.match(r"[0-9a-f]+-[0-9a-f]+ (\S+) ", line)
+            if m:
+                code = m[1] == "rwxp"
+            elif code and line.startswith("Rss:"):
+                found += int(line.split()[1])
+    return found
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_translated_code(t):
+    """A clone at rest gives back the code of its start, and works as before; one that waits in a pool keeps it."""
+    use(t)
+    c = start(t)
+    pid = vmm_of(t, c)
+    if leak.comm(pid) == "cor-vmm":
+        t.skip("cor-vmm translates nothing")
+    with t.step("given back"):
+        at_first = code_kib(pid)
+        t.true(at_first > CODE_KIB, f"{at_first} KiB of code at first")
+        t.wait(lambda: code_kib(pid) < CODE_KIB, f"translated code to be given back: {code_kib(pid)} KiB", timeout=REST_S)
+        t.report(f"translated code: {at_first} KiB, at rest {code_kib(pid)}")
+    with t.step("and made again"):
+        t.eq(c.sh("i=0; while [ $i -lt 1000 ]; do i=$((i + 1)); done; echo $i"), "1000\n")
+        t.true(code_kib(pid) > CODE_KIB // 2, f"{code_kib(pid)} KiB of code after an exec")
+    c.finish()
+    with t.step("a VM that waits is not asked to"):
+        t.rt.globals = t.rt.globals + ["--set", "pool=1"]
+        t.rt("pool", "fill", timeout=100)
+        keeper = t.rt("pool", "--json", "ls").json()[0]["keeper"]
+        vm = next(p for p in leak.descendants(keeper) if leak.is_vmm(p))
+        with open(f"/proc/{vm}/environ", encoding="utf-8") as f:
+            t.lacks(f.read(), "COR_REST")
+        t.rt("pool", "drain", timeout=30)
 
 
 @case(timeout=300, vm=True, only=COR)
