@@ -468,11 +468,11 @@ static const struct mux_ops ops = {
 	.broken = on_broken,
 };
 
-/* A root with this program in it. */
+/* A root with this program in it, and its file. */
 static int make_root(int *ret_tree)
 {
 	static const char *const dirs[] = { "bin", "proc", "sys", "dev", "tmp" };
-	scoped_fd tree = -1, to = -1;
+	scoped_fd tree = -1, to = -1, data = -1;
 	scoped_free char *program = NULL;
 	size_t n;
 	int r = mnt_new("tmpfs", "mode", "0755", &tree);
@@ -484,7 +484,10 @@ static int make_root(int *ret_tree)
 	if (r < 0)
 		return r;
 	to = openat(tree, &REHEARSAL_PROGRAM[1], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	data = openat(tree, &REHEARSAL_DATA[1], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	r = to < 0 ? -errno : io_write_full(to, program, n);
+	if (r == 0 && (data < 0 || ftruncate(data, REHEARSAL_DATA_SIZE) < 0))
+		r = -errno;
 	if (r == 0)
 		*ret_tree = take_fd(&tree);
 	return r;

@@ -103,6 +103,10 @@ extern const struct pack_rec rec_mon_plan, rec_vmcfg;
 /* What a waiting VM rehearses: a copy of the monitor's program, with one argument. */
 #define REHEARSAL_PROGRAM "/bin/rehearsal"
 #define REHEARSAL_WORD    "--rehearsal"
+/* A file for it, of zeros: more than is read ahead in one go, and than one node of the page cache's tree
+ * holds. */
+#define REHEARSAL_DATA      "/bin/data"
+#define REHEARSAL_DATA_SIZE (1u << 20)
 
 /* Fds that the monitor finds open, beside stdio. */
 enum plan_fd { PLAN_FD_PLAN = 3, PLAN_FD_SYNC, PLAN_FD_STATE, PLAN_FD_LOG, PLAN_FD_N };
