@@ -32,6 +32,9 @@ struct hv_ops {
 	/* Of a VM started with cfg->template_make: waits until the agent waits for its first message, writes
 	 * the machine's state into dir and ends the VM, whose process has then ended. */
 	int (*save)(struct hv *hv, const char *dir, int timeout_ms, struct err *e);
+	/* Of a clone: writes the pages of the template that it has written so far into the template's
+	 * directory, as a hint for the next clones. NULL: the driver takes no such hint. */
+	int (*learn)(const struct hv *hv, const char *dir, struct err *e);
 	/* The driver's own channel to the hypervisor's process, for another process that attaches it;
 	 * borrowed. */
 	int (*control)(const struct hv *hv);

@@ -21,6 +21,7 @@
 #include "hyper/cmdline.h"
 #include "hyper/disk.h"
 #include "hyper/fsd.h"
+#include "hyper/hot.h"
 #include "hyper/layers.h"
 #include "hyper/shape.h"
 #include "sys/proc.h"
@@ -50,6 +51,7 @@ struct kvm_file {
 	const char *path; /* as it is; NULL = `name` in the template's directory */
 	const char *name;
 	int flags;
+	const char *instead; /* opened if it can't be; NULL = an error */
 };
 
 /* In the order of their descriptors, from KVM_FD_FILES. */
@@ -58,17 +60,20 @@ static size_t kvm_files(const struct vmcfg *cfg, struct kvm_file ret[KVM_FD_FILE
 	size_t n = 0;
 
 	if (is_clone(cfg)) {
-		ret[n++] = (struct kvm_file){ "--restore", NULL, KVM_STATE_FILE, O_RDONLY | O_NOFOLLOW };
+		ret[n++] =
+			(struct kvm_file){ "--restore", NULL, KVM_STATE_FILE, O_RDONLY | O_NOFOLLOW, NULL };
 		/* Read-only, so that it can't reach other clones, whatever cor-vmm believes to do with it. */
-		ret[n++] = (struct kvm_file){ "--memory-file", NULL, KVM_MEMORY_FILE, O_RDONLY | O_NOFOLLOW };
+		ret[n++] = (struct kvm_file){ "--memory-file", NULL, KVM_MEMORY_FILE, O_RDONLY | O_NOFOLLOW,
+					      NULL };
+		ret[n++] = (struct kvm_file){ "--hot", NULL, HOT_FILE, O_RDONLY | O_NOFOLLOW, "/dev/null" };
 		return n;
 	}
-	ret[n++] = (struct kvm_file){ "--kernel", cfg->kernel, NULL, O_RDONLY };
+	ret[n++] = (struct kvm_file){ "--kernel", cfg->kernel, NULL, O_RDONLY, NULL };
 	if (cfg->initrd)
-		ret[n++] = (struct kvm_file){ "--initrd", cfg->initrd, NULL, O_RDONLY };
+		ret[n++] = (struct kvm_file){ "--initrd", cfg->initrd, NULL, O_RDONLY, NULL };
 	if (cfg->template_make)
 		ret[n++] = (struct kvm_file){ "--memory-file", NULL, KVM_MEMORY_FILE,
-					      O_RDWR | O_CREAT | O_EXCL };
+					      O_RDWR | O_CREAT | O_EXCL, NULL };
 	return n;
 }
 
@@ -86,6 +91,8 @@ static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct e
 		if (!path)
 			return err_set(e, -ENOMEM, "out of memory");
 		fds[i] = open(path, f->flags | O_CLOEXEC, 0600);
+		if (fds[i] < 0 && f->instead)
+			fds[i] = open(f->instead, f->flags | O_CLOEXEC);
 		if (fds[i] < 0)
 			return err_set(e, -errno, "%s%s: %m", f->path ? "" : "template ", path);
 	}
@@ -429,6 +436,11 @@ static int kvm_save(struct hv *hv, const char *dir, int timeout_ms, struct err *
 	return r < 0 ? err_set(e, r, "the end of the hypervisor: %m") : 0;
 }
 
+static int kvm_learn(const struct hv *hv, const char *dir, struct err *e)
+{
+	return hot_learn(hv->pid, dir, e);
+}
+
 /* ---- another owner ---- */
 
 static int kvm_control(const struct hv *hv)
@@ -482,6 +494,7 @@ const struct hv_ops kvm_ops = {
 	.resume = kvm_resume,
 	.shape = kvm_shape,
 	.save = kvm_save,
+	.learn = kvm_learn,
 	.control = kvm_control,
 	.attach = kvm_attach,
 	.stop = kvm_stop,

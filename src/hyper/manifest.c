@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "hyper/hot.h"
 
 #define TEXT_MAX    1024
 #define BOOT_ID     "/proc/sys/kernel/random/boot_id"
@@ -256,7 +257,7 @@ int64_t manifest_used(int store, const char *key)
 
 uint64_t manifest_disk(int store, const char *key)
 {
-	static const char *const files[] = { MEMORY_FILE, STATE_FILE, MANIFEST_FILE };
+	static const char *const files[] = { MEMORY_FILE, STATE_FILE, MANIFEST_FILE, HOT_FILE };
 	scoped_fd dir = open_dir(store, key);
 	uint64_t sum = 0;
 	struct stat st;

@@ -169,8 +169,9 @@ static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms
 
 /* Into tmp, and then as a whole to its name. */
 static int build(const struct template_store *s, int store, const char *key, const struct vmcfg *cfg,
-		 int boot_timeout_ms, struct err *e)
+		 int boot_timeout_ms, struct template_last last, struct err *e)
 {
+	struct vmcfg clone = *cfg;
 	scoped_free char *tmp = str_fmt("%s" TMP_MARK "%d", key, (int)getpid());
 	scoped_free char *dir = tmp ? str_fmt("%s/%s", s->dir, tmp) : NULL;
 	struct manifest m;
@@ -186,6 +187,9 @@ static int build(const struct template_store *s, int store, const char *key, con
 		if (r < 0)
 			(void)err_set(e, r, "template %s: %m", dir);
 	}
+	clone.template_dir = dir;
+	if (r == 0 && last.fn)
+		last.fn(&clone, last.arg);
 	if (r == 0 && renameat(store, tmp, store, key) < 0)
 		r = err_set(e, -errno, "rename %s: %m", dir);
 	if (r < 0)
@@ -293,7 +297,7 @@ static int shrink(const struct template_store *s, int store, const char *keep, s
 }
 
 int template_make(const struct template_store *s, const struct vmcfg *cfg, int boot_timeout_ms, bool wait,
-		  struct err *e)
+		  struct template_last last, struct err *e)
 {
 	scoped_fd store = -1, lock = -1;
 	char key[SHA256_HEX];
@@ -311,7 +315,7 @@ int template_make(const struct template_store *s, const struct vmcfg *cfg, int b
 		return r;
 	if (manifest_check(store, key, cfg->memory, &m) == 0)
 		return 0;
-	r = build(s, store, key, cfg, boot_timeout_ms, e);
+	r = build(s, store, key, cfg, boot_timeout_ms, last, e);
 	return r < 0 ? r : shrink(s, store, key, e);
 }
 

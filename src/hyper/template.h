@@ -26,6 +26,13 @@ struct template_store {
 	uint64_t max_size; /* bytes on disk; 0 = no limit */
 };
 
+/* What a maker does with a template that is whole, before it gets its name; `clone` is the cfg of a clone of
+ * it. What fails there is only missing: clones do without. */
+struct template_last {
+	void (*fn)(const struct vmcfg *clone, void *arg); /* NULL = nothing */
+	void *arg;
+};
+
 struct template_info {
 	char key[SHA256_HEX];
 	uint64_t memory; /* bytes of the VM */
@@ -50,7 +57,7 @@ int must_check template_find(const struct template_store *s, const struct vmcfg 
  * and brings the store below its limit by removing what was not used for longest. 0 also if there
  * is a good one already. wait: wait for another maker; else -EBUSY. */
 int must_check template_make(const struct template_store *s, const struct vmcfg *cfg, int boot_timeout_ms,
-			     bool wait, struct err *e);
+			     bool wait, struct template_last last, struct err *e);
 /* Removes one by its directory, as template_find() gave it. VMs that were cloned from it go on. */
 void template_drop(const char *dir);
 /* Removes one by its key; -ENOENT. */

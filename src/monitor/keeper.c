@@ -14,6 +14,9 @@
  * the agent waits for a first message as if nothing had been (agent/rehearse.c), and the share is empty
  * again.
  *
+ * A keeper that learns (plan.learn) only rehearses: it writes down which pages of the template that took
+ * (hyper/hot.h), and ends with its VM.
+ *
  * The VM waits no longer than its template is there, and WAIT_MAX_S. Distrusts: the guest, as guest.c does; a
  * rehearsal that does not end as it should ends the VM. Trusts: who can reach the socket (root). */
 #include <errno.h>
@@ -412,6 +415,24 @@ static void on_ready(struct keeper *k, const struct msg_ready *msg)
 		step_failed(k, "the agent does not answer as it should");
 }
 
+/* What it wrote from its first message until its program runs is what each clone writes. Nothing waits then.
+ */
+static void learn(struct keeper *k)
+{
+	struct monitor *m = k->m;
+	struct err e = { 0 };
+	int r = m->hv->ops->learn(m->hv, m->plan.vm.template_dir, &e);
+
+	if (r == 0)
+		r = ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
+	if (r < 0) {
+		end(k, r, e.code ? e.msg : strerror(-r));
+		return;
+	}
+	k->ready = true;
+	loop_stop(&m->loop);
+}
+
 static void on_result(struct keeper *k, uint32_t id, const struct msg_result *res)
 {
 	struct msg_ref ref = { .proc = PROC_INIT };
@@ -423,9 +444,13 @@ static void on_result(struct keeper *k, uint32_t id, const struct msg_result *re
 		(void)err_import(&e, (int)res->code, res->text ? res->text : "",
 				 res->text ? strlen(res->text) : 0);
 		step_failed(k, e.msg);
-	} else if (k->request++ == 1 && mux_send(&k->m->mux, MSG_A_START, k->request, &rec_ref, &ref) < 0) {
-		step_failed(k, "the agent does not answer as it should");
+		return;
 	}
+	k->request++;
+	if (id == 1 && mux_send(&k->m->mux, MSG_A_START, k->request, &rec_ref, &ref) < 0)
+		step_failed(k, "the agent does not answer as it should");
+	else if (id == 2 && k->m->plan.learn)
+		learn(k);
 }
 
 /* Its output goes to nobody: the mux drops what belongs to no stream of ours. */
@@ -440,7 +465,7 @@ static void on_message(struct mux *mux, enum msg_type type, uint32_t id, const u
 		struct msg_exited exited;
 	} u;
 
-	if ((type != MSG_A_READY && type != MSG_A_RESULT && type != MSG_A_EXITED) ||
+	if (k->ready || (type != MSG_A_READY && type != MSG_A_RESULT && type != MSG_A_EXITED) ||
 	    pack_decode(rec, p, n, &a, &u) < 0)
 		return;
 	if (type == MSG_A_READY)

@@ -93,6 +93,7 @@ static int list(struct cli *c, const struct template_store *store, struct err *e
 
 static int fill(struct cli *c, const struct template_store *store, struct err *e)
 {
+	struct pool_host host = { &c->settings, c->env->libexecdir };
 	scoped_free char *dir = NULL;
 	struct vmcfg vm;
 	int r;
@@ -103,7 +104,8 @@ static int fill(struct cli *c, const struct template_store *store, struct err *e
 			       "cor.conf, or cor --set pool=N pool fill)");
 	r = templates_default(&c->settings, c->env->libexecdir, &c->mem, &vm, e);
 	if (r == 0)
-		r = template_make(store, &vm, (int)(c->settings.boot_timeout_ns / NS_PER_MS), true, e);
+		r = template_make(store, &vm, (int)(c->settings.boot_timeout_ns / NS_PER_MS), true,
+				  (struct template_last){ pool_learn, &host }, e);
 	if (r == 0)
 		r = template_find(store, &vm, &dir, e);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "oci/state.h"
 #include "runtime/cli.h"
 #include "runtime/clipriv.h"
+#include "runtime/pool.h"
 #include "runtime/templates.h"
 #include "runtime/verbs.h"
 
@@ -78,13 +79,15 @@ static int list(struct cli *c, const struct template_store *store, struct err *e
 
 static int make(struct cli *c, const struct template_store *store, struct err *e)
 {
+	struct pool_host host = { &c->settings, c->env->libexecdir };
 	struct vmcfg vm;
 	int r;
 
 	r = templates_default(&c->settings, c->env->libexecdir, &c->mem, &vm, e);
 	if (r < 0)
 		return r;
-	return template_make(store, &vm, (int)(c->settings.boot_timeout_ns / NS_PER_MS), true, e);
+	return template_make(store, &vm, (int)(c->settings.boot_timeout_ns / NS_PER_MS), true,
+			     (struct template_last){ pool_learn, &host }, e);
 }
 
 static int remove_one(const struct template_store *store, const char *key, struct err *e)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/io.h"
@@ -113,23 +114,35 @@ static int plan_rehearsal(const struct settings *s, const char *libexecdir, stru
 	return 0;
 }
 
-/* From the plan to a VM that waits. Its keeper stays, whoever becomes its parent. */
-static int start_keeper(const char *monitor, int pool, struct mon_plan *plan, struct err *e)
+static int wait_end(pid_t pid, struct err *e)
+{
+	while (waitpid(pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return err_set(e, -errno, "pool: the end of a keeper: %m");
+	return 0;
+}
+
+/* From the plan to a VM that waits, or to the end of one that only learns. Its keeper stays, whoever becomes
+ * its parent. */
+static int start_keeper(const char *monitor, int state, struct mon_plan *plan, struct err *e)
 {
 	struct spawned s;
 	int r;
 
 	if (mkdir(plan->vm.share, 0700) < 0)
 		return err_set(e, -errno, "pool: mkdir %s: %m", plan->vm.share);
-	r = spawn_process(monitor, plan->vm.share, pool, -1, -1, &s, e);
+	r = spawn_process(monitor, plan->vm.share, state, -1, -1, &s, e);
 	if (r == 0) {
-		cgroup_join_shared(CGROUP, s.pid);
+		if (!plan->learn)
+			cgroup_join_shared(CGROUP, s.pid);
 		r = spawn_go(&s, plan, e);
 		if (r == 0)
 			r = spawn_wait(&s, MSG_S_CREATED, e);
 		if (r < 0)
 			spawn_abort(&s);
 		scope_close(&s.sync);
+		if (r == 0 && plan->learn)
+			r = wait_end(s.pid, e);
 	}
 	if (r < 0)
 		(void)rmdir(plan->vm.share); /* its keeper may have done it */
@@ -160,17 +173,18 @@ static void clean(const char *shares)
 	}
 }
 
-static int fill(const struct settings *s, const char *libexecdir, int pool, const struct vmcfg *vm,
-		struct err *e)
+/* `state`: the keeper's directory. */
+static int start_one(const struct settings *s, const char *libexecdir, int state, bool learn,
+		     const struct vmcfg *vm, struct err *e)
 {
-	struct mon_plan plan = { .version = PROTO_VERSION, .keeper = true };
+	struct mon_plan plan = { .version = PROTO_VERSION, .keeper = true, .learn = learn };
 	scoped_arena a = { 0 };
 	scoped_spec spec = { 0 };
 	char name[POOL_NAME], *monitor;
 	int r;
 
 	plan.id = arena_str(&a, "pool");
-	plan.state_dir = arena_fmt(&a, "%s/" POOL_DIR, vm->template_dir);
+	plan.state_dir = arena_fmt(&a, "%s%s", vm->template_dir, learn ? "" : "/" POOL_DIR);
 	r = plan.id && plan.state_dir ? 0 : err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = plan_rehearsal(s, libexecdir, &spec, &a, &plan, e);
@@ -181,13 +195,13 @@ static int fill(const struct settings *s, const char *libexecdir, int pool, cons
 	if (pool_name(name) < 0)
 		return err_set(e, -EIO, "pool: random name");
 	plan.vm = *vm;
-	plan.vm.forkable = is_copied(s, vm);
-	plan.vm.waits = true;
+	plan.vm.forkable = !learn && is_copied(s, vm);
+	plan.vm.waits = !learn;
 	plan.boot_timeout_ms = (uint32_t)(s->boot_timeout_ns / NS_PER_MS);
 	plan.vm.share = arena_fmt(&a, "%s/" SHARES "/%s", s->template_dir, name);
 	if (!plan.vm.share)
 		return err_set(e, -ENOMEM, "out of memory");
-	return start_keeper(monitor, pool, &plan, e);
+	return start_keeper(monitor, state, &plan, e);
 }
 
 int pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm, bool wait,
@@ -217,11 +231,28 @@ int pool_fill(const struct settings *s, const char *libexecdir, const struct vmc
 			return err_set(e, r, "pool: %m");
 		if (n >= (is_copied(s, vm) ? 1 : s->pool))
 			return 0;
-		r = fill(s, libexecdir, pool, vm, e);
+		r = start_one(s, libexecdir, pool, false, vm, e);
 		if (r < 0)
 			return r;
 	}
 	return err_set(e, -EIO, "pool of template %s: waiting VMs end at once", vm->template_dir);
+}
+
+void pool_learn(const struct vmcfg *vm, void *arg)
+{
+	const struct pool_host *host = arg;
+	const struct settings *s = host->settings;
+	scoped_free char *shares = str_fmt("%s/" SHARES, s->template_dir);
+	const struct hv_ops *ops = hv_ops_of(vm);
+	struct err e = { 0 };
+	scoped_fd dir = -1;
+
+	if (!ops || !ops->learn || has_images(vm) || !shares || io_mkdirs(shares, 0700) < 0)
+		return;
+	dir = open(vm->template_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0)
+		may_fail(start_one(s, host->libexecdir, dir, true, vm, &e)); /* clones do without */
+	(void)rmdir(shares);                                                 /* stays while VMs wait */
 }
 
 int pool_drain(const struct settings *s, const char *template_dir, struct err *e)

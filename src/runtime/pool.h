@@ -17,6 +17,14 @@ bool pool_suits(const struct settings *s, const struct spec *spec, const struct 
  * that just now: wait, or leave it to that one (0). */
 int must_check pool_fill(const struct settings *s, const char *libexecdir, const struct vmcfg *vm, bool wait,
 			 struct err *e);
+/* Who keeps VMs, and by which programs. */
+struct pool_host {
+	const struct settings *settings;
+	const char *libexecdir;
+};
+/* Lets a clone of a template rehearse once, so that the next ones start with the pages at hand that they will
+ * write (wire/hotpages.h), and waits for its end. arg: a struct pool_host. For struct template_last. */
+void pool_learn(const struct vmcfg *vm, void *arg);
 /* Ends all that wait for this template, and removes what the pool has made there. */
 int must_check pool_drain(const struct settings *s, const char *template_dir, struct err *e);
 /* What a create leaves to do: fills the pool of vm's template, or drains it if the settings want none. True

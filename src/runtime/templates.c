@@ -65,13 +65,15 @@ int templates_default(const struct settings *s, const char *libexecdir, struct a
 
 static int make(const struct templates_beside *b, struct err *e)
 {
+	struct pool_host host = { b->settings, b->libexecdir };
 	scoped_arena a = { 0 };
 	struct template_store store;
 	int r;
 
 	r = templates_store(b->settings, &a, &store, e);
 	if (r == 0)
-		r = template_make(&store, b->vm, (int)(b->settings->boot_timeout_ns / NS_PER_MS), false, e);
+		r = template_make(&store, b->vm, (int)(b->settings->boot_timeout_ns / NS_PER_MS), false,
+				  (struct template_last){ pool_learn, &host }, e);
 	return r;
 }
 

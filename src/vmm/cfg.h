@@ -22,6 +22,7 @@ struct vmm_cfg {
 	 * see it. Written through, or a template's, of which `clone` maps the pages copy-on-write. */
 	int memory_fd;
 	bool clone;
+	int hot_fd;   /* pages that a clone writes soon (wire/hotpages.h); -1 = not known */
 	int state_fd; /* a snapshot to go on from instead of booting; -1 = none */
 	uint32_t cpus;
 	int kernel_fd, initrd_fd; /* initrd: -1 = none */

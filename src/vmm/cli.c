@@ -49,6 +49,8 @@ static const struct option_row {
 	  "go on from a saved state, with --memory-file" },
 	{ "clone", OPT_FLAG, offsetof(struct options, clone), "",
 	  "with --restore: leave the memory file as it is" },
+	{ "hot", OPT_TEXT, offsetof(struct options, hot), "FILE",
+	  "with --clone: pages that it writes soon, copied at once" },
 	{ "disk", OPT_LIST, offsetof(struct options, disks), "FILE[,ro]", "virtio-blk; repeat for more" },
 	{ "pmem", OPT_LIST, offsetof(struct options, pmems), "FILE[,ro|,private]",
 	  "virtio-pmem, for DAX; repeat" },
@@ -139,6 +141,8 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 	if (o->huge_pages && o->memory_file)
 		return err_set(e, -EINVAL,
 			       "--huge-pages: not with --memory-file, which says where memory is");
+	if (o->hot && !o->clone)
+		return err_set(e, -EINVAL, "--hot is for --clone");
 	return 0;
 }
 
@@ -147,6 +151,7 @@ static const struct vmm_cfg empty = {
 	.kernel_fd = -1,
 	.initrd_fd = -1,
 	.memory_fd = -1,
+	.hot_fd = -1,
 	.state_fd = -1,
 	.serial_fd = -1,
 	.has_console = true,

@@ -246,8 +246,8 @@ static void close_console(struct vmm_cfg *cfg)
 
 void vmm_cfg_close(struct vmm_cfg *cfg)
 {
-	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd, &cfg->memory_fd,
-			     &cfg->state_fd };
+	int *const fds[] = { &cfg->kernel_fd, &cfg->initrd_fd, &cfg->serial_fd,
+			     &cfg->memory_fd, &cfg->state_fd,  &cfg->hot_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		close_fd(fds[i]);

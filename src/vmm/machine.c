@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,11 +14,14 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/io.h"
 #include "vmm/boot/boot.h"
 #include "vmm/confine.h"
 #include "vmm/devs.h"
 #include "vmm/layout.h"
+#include "vmm/note.h"
 #include "vmm/snap.h"
+#include "wire/hotpages.h"
 
 #define VCPU_STACK 65536 /* run loop and register accesses; a vq_chain (4 KiB) never lives here */
 #define MEMORY_MIN (32 * LAYOUT_MIB)
@@ -109,6 +113,26 @@ static int make_ram(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	return 0;
 }
 
+/* Pages of the template that the guest writes soon get their copies now, in one call for each run of them:
+ * later each would take three nested page faults. Only a hint: a list that does not hold is ignored, and what
+ * has no memory is copied when it is written. */
+static void copy_hot(struct machine *m, int fd)
+{
+	struct hotpages h = { .n = 0 };
+	struct stat st;
+	ssize_t n = io_read_full(fd, &h, sizeof h);
+
+	if (n <= 0 || fstat(m->ram_fd, &st) < 0)
+		return;
+	if (!hotpages_valid(&h, (size_t)n, &st)) {
+		note("hot pages: not a list for this memory file: ignored");
+		return;
+	}
+	for (uint32_t i = 0; i < h.n; i++)
+		(void)madvise(m->ram + (uint64_t)h.ranges[i].first * HOTPAGES_PAGE,
+			      (size_t)h.ranges[i].n * HOTPAGES_PAGE, MADV_POPULATE_WRITE);
+}
+
 static int add_ram(struct machine *m, uint64_t at, uint64_t off, uint64_t len, struct err *e)
 {
 	int r = gmem_add(&m->mem, gpa(at), m->ram + off, len, true);
@@ -132,6 +156,8 @@ static int build_memory(struct machine *m, struct vmm_cfg *cfg, struct err *e)
 	if (r == 0 && cfg->merge)
 		(void)madvise(m->ram, m->ram_size,
 			      MADV_MERGEABLE); /* a kernel without KSM: `cor check` says it */
+	if (r == 0 && cfg->clone && cfg->hot_fd >= 0)
+		copy_hot(m, cfg->hot_fd);
 	if (r == 0)
 		r = add_ram(m, 0, 0, low, e);
 	if (r == 0 && cfg->memory > low)

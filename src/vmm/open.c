@@ -248,6 +248,7 @@ static int open_plain(const struct options *o, struct vmm_cfg *cfg, struct err *
 		{ "kvm", o->kvm, O_RDWR, &cfg->kvm_fd },
 		{ "restore", o->restore, O_RDONLY, &cfg->state_fd },
 		{ "memory-file", o->memory_file, memory_flags(o), &cfg->memory_fd },
+		{ "hot", o->hot, O_RDONLY, &cfg->hot_fd },
 	};
 	int r = 0;
 

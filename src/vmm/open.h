@@ -20,7 +20,7 @@ struct option_list {
 /* What the options say, before anything is opened. All texts are argv's. */
 struct options {
 	const char *kernel, *initrd, *cmdline, *console, *serial, *port, *kvm, *control, *memory_file,
-		*restore, *virtiofs;
+		*restore, *hot, *virtiofs;
 	uint64_t memory, cpus;
 	bool huge_pages, merge, clone, rng, balloon;
 	struct option_list disks, pmems, nets, fs;

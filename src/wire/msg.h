@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "wire/pack.h"
 
-#define PROTO_VERSION 8u
+#define PROTO_VERSION 9u
 #define MSG_MAX       (4u << 20) /* longest record on the agent channel */
 
 #define LAYERS_MAX  24u        /* of a container's root: as many as the VM's bus has room for */

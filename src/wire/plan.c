@@ -80,6 +80,7 @@ static const struct pack_field mon_plan_fields[] = {
 	F(mon_plan, PACK_BOOL, log_json, 0),
 	F(mon_plan, PACK_BOOL, pool, 0),
 	F(mon_plan, PACK_BOOL, keeper, 0),
+	F(mon_plan, PACK_BOOL, learn, 0),
 	F(mon_plan, PACK_BOOL, marks, 0),
 	F(mon_plan, PACK_U32, boot_timeout_ms, 0),
 	FR(mon_plan, PACK_REC, vm, 0, rec_vmcfg),

@@ -86,13 +86,14 @@ struct mon_plan {
 	bool has_oom_score_adj;
 	int64_t oom_score_adj;
 	char *selinux_label;
-	char *console_socket;     /* path, or NULL */
-	bool pty_given;           /* fd 0 is a pty slave made by the caller */
-	bool foreground;          /* the sync socket's end kills the container */
-	bool log, log_json;       /* PLAN_FD_LOG is the caller's log file; else /dev/null */
-	bool pool;                /* take a VM that waits, if there is one: hyper/pool.h */
-	bool keeper;              /* keep a VM that waits (monitor/keeper.c); ctr is what it rehearses */
-	bool marks;               /* write phase marks to state_dir/marks */
+	char *console_socket; /* path, or NULL */
+	bool pty_given;       /* fd 0 is a pty slave made by the caller */
+	bool foreground;      /* the sync socket's end kills the container */
+	bool log, log_json;   /* PLAN_FD_LOG is the caller's log file; else /dev/null */
+	bool pool;            /* take a VM that waits, if there is one: hyper/pool.h */
+	bool keeper;          /* keep a VM that waits (monitor/keeper.c); ctr is what it rehearses */
+	bool learn;           /* a keeper's: instead of waiting it writes down what the rehearsal touched */
+	bool marks;           /* write phase marks to state_dir/marks */
 	uint32_t boot_timeout_ms; /* from the VM's start to the agent's first answer */
 	struct vmcfg vm;
 	struct msg_ctr ctr;

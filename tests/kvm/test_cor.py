@@ -69,6 +69,39 @@ def test_vmm_clones(t):
     vm_tests(t, "vm/template.own_machine", "vm/template.sizes", "vm/memory.ksm", settings=OURS, timeout=250)
 
 
+# A template's list of pages as it was made, cut, damaged, gone and made anew.
+HOT = r"""
+cor() { "$cor" --set hypervisor=kvm --set template.dir=$PWD/t "$@" </dev/null 2>err; echo "= $?"; sed 's/^/err: /' err; }
+run() { cor run --bundle bundle $1; }
+hot() { echo t/default/*/hot; }
+say() { echo "-- $1"; }
+say made; cor template make; head -c 6 $(hot); echo; ls -A t; [ $(stat -c %s $(hot)) -gt 400 ] && echo long
+say whole; run a
+say cut; truncate -s -8 $(hot); run b
+say damaged; printf X | dd of=$(hot) bs=1 seek=8 conv=notrunc 2>/dev/null; run c
+say gone; rm $(hot); run d
+say anew; cor template rm $(basename $(dirname t/default/*/manifest)); cor template make; head -c 6 $(hot); echo
+say all; ls t/default/*/manifest | wc -l; ls t
+"""
+
+
+@case(timeout=300, only=("cor",))
+def test_vmm_hot_pages(t):
+    """On cor-vmm: making a template learns what pages clones write; one runs with a list that does not hold, and without."""
+    res = kvmhost.job(t, kvmhost.of(t), ["sh", "-c", HOT], files=[(bundle.make(t.dir / "b", bundle.config(["echo", "fine"])), "bundle")],
+                      env={"cor": t.opts.runtime}, timeout=250, check=0)
+    got = dict(part.partition("\n")[::2] for part in res.out.split("-- ")[1:])
+    with t.step("learnt when the template is made"):
+        t.eq(got["made"], "= 0\nCORHOT\ndefault\nlong\n")
+    for name in ("whole", "cut", "damaged", "gone"):
+        with t.step(f"a clone runs: {name}"):
+            t.eq(got[name], "fine\n= 0\n")
+    with t.step("learnt anew, nothing left"):
+        t.eq(got["anew"], "= 0\n= 0\nCORHOT\n")
+        t.eq(got["all"], "1\ndefault\n")
+        t.eq(res.left or [], [])
+
+
 @case(timeout=500, only=("cor",))
 def test_vmm_run_image(t):
     """On cor-vmm: a root made of five images; two such containers, clones, whose image is removed under them."""

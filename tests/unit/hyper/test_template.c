@@ -380,7 +380,7 @@ static void test_leftovers_and_lock(void **state)
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
 	assert_int_equal(template_gc(&r.s, &e), -EBUSY); /* somebody makes one: it may be his */
-	assert_int_equal(template_make(&r.s, &r.cfg, 1000, false, &e), -EBUSY);
+	assert_int_equal(template_make(&r.s, &r.cfg, 1000, false, (struct template_last){ 0 }, &e), -EBUSY);
 	assert_int_equal(access(tmp, F_OK), 0);
 	assert_int_equal(flock(fd, LOCK_UN), 0);
 	assert_int_equal(template_gc(&r.s, &e), 0);
@@ -399,7 +399,7 @@ static void test_failed_make(void **state)
 	DIR *d;
 
 	setup(&r, state);
-	assert_int_equal(template_make(&r.s, &r.cfg, 1000, true, &e), -ENOEXEC);
+	assert_int_equal(template_make(&r.s, &r.cfg, 1000, true, (struct template_last){ 0 }, &e), -ENOEXEC);
 	assert_int_equal(template_list(&r.s, &all, &n, &e), 0);
 	assert_int_equal(n, 0);
 	d = opendir(r.store_dir);

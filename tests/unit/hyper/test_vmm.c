@@ -66,9 +66,10 @@ static void test_template(void **state)
 {
 	static const char *const maker[] = { "--kernel",      "fd:8",  "--initrd",  "fd:9",
 					     "--memory-file", "fd:10", "--cmdline", "quiet panic=-1" };
-	static const char *const clone[] = { "--restore", "fd:8", "--memory-file", "fd:9", "--clone" };
-	static const char *const merged[] = { "--restore", "fd:8",    "--memory-file",
-					      "fd:9",      "--merge", "--clone" };
+	static const char *const clone[] = { "--restore", "fd:8",  "--memory-file", "fd:9",
+					     "--hot",     "fd:10", "--clone" };
+	static const char *const merged[] = { "--restore", "fd:8",  "--memory-file", "fd:9",
+					      "--hot",     "fd:10", "--merge",       "--clone" };
 	static char dir[] = "/templates/a";
 	struct vmcfg c = config();
 

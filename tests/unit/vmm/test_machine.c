@@ -16,6 +16,7 @@
 #include "vmm/control.h"
 #include "vmm/layout.h"
 #include "vmm/snap.h"
+#include "wire/hotpages.h"
 #include "wire/vmmctl.h"
 
 static struct hv_fake fake;
@@ -49,6 +50,7 @@ static struct vmm_cfg config(void)
 				 .initrd_fd = -1,
 				 .serial_fd = -1,
 				 .memory_fd = -1,
+				 .hot_fd = -1,
 				 .state_fd = -1,
 				 .memory = (uint64_t)config_memory,
 				 .cpus = 2,
@@ -395,6 +397,66 @@ static void test_control_and_snapshot(void **state)
 	(void)close(memory_fd);
 }
 
+/* Has this process a copy of that page of a private mapping? */
+static bool is_copy(const uint8_t *p)
+{
+	scoped_fd fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry;
+
+	assert_int_equal(pread(fd, &entry, sizeof entry, (off_t)((uintptr_t)p / 4096 * sizeof entry)),
+			 sizeof entry);
+	return (entry >> 63) && !(entry >> 61 & 1);
+}
+
+/* Page 3 of the list is copied if the list holds; the machine runs with any. */
+static void check_hot(const void *list, size_t size, bool valid)
+{
+	struct vmm_cfg cfg = config();
+
+	cfg.hot_fd = io_memfd("hot", list, size);
+	assert_true(cfg.hot_fd >= 0);
+	assert_int_equal(restore(&cfg, NULL), 0);
+	assert_int_equal(is_copy(m.ram + 3 * GMEM_PAGE), valid);
+	assert_int_equal(is_copy(m.ram + 4 * GMEM_PAGE), valid);
+	assert_false(is_copy(m.ram + 5 * GMEM_PAGE));
+	assert_int_equal(m.ram[3 * GMEM_PAGE], 33);
+	machine_fini(&m);
+}
+
+/* The pages of a clone that its template says are written soon. */
+static void test_hot_pages(void **state)
+{
+	struct vmm_cfg cfg = config();
+	struct hotpages h = { .n = 0 };
+	struct stat st;
+
+	(void)state;
+	state_fd = memfd_create("state", 0);
+	memory_fd = memfd_create("memory", 0);
+	hv_fake_init(&fake);
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	m.ram[3 * GMEM_PAGE] = 33;
+	assert_int_equal(snap_save(&m, state_fd, NULL), 0);
+	assert_int_equal(snap_save_memory(&m, memory_fd, NULL), 0);
+	machine_fini(&m);
+
+	assert_int_equal(fstat(memory_fd, &st), 0);
+	assert_true(hotpages_add(&h, 3) && hotpages_add(&h, 4));
+	hotpages_seal(&h, &st);
+	check_hot(&h, hotpages_size(h.n), true);
+	check_hot(&h, hotpages_size(h.n) - 1, false); /* cut */
+	check_hot(&h, 0, false);                      /* there is none */
+	h.ranges[0].n = (uint32_t)(32 * LAYOUT_MIB / GMEM_PAGE);
+	hotpages_seal(&h, &st);
+	check_hot(&h, hotpages_size(h.n), false); /* behind the end */
+	h.ranges[0].n = 2;
+	st.st_ino++;
+	hotpages_seal(&h, &st);
+	check_hot(&h, hotpages_size(h.n), false); /* of another template */
+	(void)close(state_fd);
+	(void)close(memory_fd);
+}
+
 /* Who speaks something else is disconnected; the end is told unasked. */
 static void test_control_garbage(void **state)
 {
@@ -582,6 +644,7 @@ int main(void)
 		T(test_pause),
 		T(test_cut_memory),
 		T(test_finish),
+		cmocka_unit_test(test_hot_pages),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_clone_share),
 		cmocka_unit_test(test_control_and_snapshot),
