@@ -294,10 +294,36 @@ static int use_waiting(struct monitor *m, struct pool_vm *vm, struct err *e)
 	return r < 0 ? err_set(e, r, "a VM that waited: %m") : note_vm(m, e);
 }
 
+/* The VM is of no use: nothing of it stays here. */
+static void let_go(struct monitor *m)
+{
+	if (m->plan.pool)
+		pool_tell_bad(m->hv);
+	m->plan.pool = false; /* one that waited says nothing about others of its template */
+	hv_free(m->hv);
+	m->hv = NULL;
+	scope_close(&m->vm_mounts);
+	m->vm_mounts = -1;
+}
+
+/* One that ended while it was taken costs the time until here, no container. */
+static bool take_waiting(struct monitor *m)
+{
+	struct pool_vm vm;
+	struct err e = { 0 };
+
+	if (pool_take(&m->plan.vm, &vm) < 0)
+		return false;
+	if (use_waiting(m, &vm, &e) == 0)
+		return true;
+	log_warn("container %s: %s; another VM is started instead", m->plan.id, e.msg);
+	let_go(m);
+	return false;
+}
+
 /* Isolated first: what is mounted for the guest must not show on the host. */
 static int get_vm(struct monitor *m, struct err *e)
 {
-	struct pool_vm vm;
 	int r = share_isolate(e);
 
 	if (r < 0)
@@ -305,8 +331,8 @@ static int get_vm(struct monitor *m, struct err *e)
 	m->host_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (m->host_ns < 0)
 		return err_set(e, -errno, "mount namespace: %m");
-	if (m->plan.pool && pool_take(&m->plan.vm, &vm) == 0)
-		return use_waiting(m, &vm, e);
+	if (m->plan.pool && take_waiting(m))
+		return 0;
 	m->plan.pool = false;
 	return start_vm(m, e);
 }
@@ -345,18 +371,12 @@ int start_again(struct monitor *m, struct err *e)
 
 	if (setns(m->host_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "the host's mount namespace: %m");
-	if (m->plan.pool) {
-		pool_tell_bad(m->hv);
-		m->plan.pool = false; /* one that waited says nothing about others of its template */
-	} else {
+	if (!m->plan.pool) {
 		template_drop(m->plan.vm.template_dir);
 		m->plan.vm.template_dir = NULL;
 		(void)umount2(m->plan.vm.share, MNT_DETACH); /* the new share covers it otherwise */
 	}
-	hv_free(m->hv);
-	m->hv = NULL;
-	scope_close(&m->vm_mounts);
-	m->vm_mounts = -1;
+	let_go(m);
 	r = start_vm(m, e);
 	if (r == 0)
 		r = fill_share(m, e);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pty.h>
 #include <sched.h>
@@ -20,6 +21,8 @@
 #include "hyper/template.h"
 #include "monitor/monitor.h"
 #include "sys/pty.h"
+
+#define NOBODY INT_MAX /* above every pid */
 
 /* For the hypervisor in the monitor's process. */
 static struct {
@@ -138,9 +141,14 @@ int hv_reap(struct hv *hv)
 	return status;
 }
 
-int pool_take(const struct vmcfg *cfg unused_arg, struct pool_vm *ret unused_arg)
+int pool_take(const struct vmcfg *cfg, struct pool_vm *ret)
 {
-	return -ENOENT;
+	*ret = (struct pool_vm){ .mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC),
+				 .share = str_fmt("/gone") };
+	if (hv_new(cfg, &ret->hv, NULL) < 0)
+		_exit(97);
+	ret->hv->pid = NOBODY;
+	return 0;
 }
 
 int pool_listen(int dir unused_arg, const char *name unused_arg)

@@ -2,8 +2,8 @@
  * agent: the test plays all three.
  *
  * The hypervisor (rig.c has its own hv_new() and hv_free()) starts a process that does nothing but be there.
- * The monitor's timers run RIG_SPEED times faster. Everything that is waited for is an event with a time
- * limit. */
+ * A waiting VM, if the plan asks for one, is always one whose process has just gone. The monitor's timers run
+ * RIG_SPEED times faster. Everything that is waited for is an event with a time limit. */
 #ifndef TESTS_MONITOR_RIG_H
 #define TESTS_MONITOR_RIG_H
 

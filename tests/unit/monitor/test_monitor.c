@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -174,6 +175,17 @@ static void test_create_refused(void **state)
 	assert_int_equal(rig_wait(r), 255);
 	assert_null(strchr(rig_file(r, "error"), '\033'));
 	assert_non_null(strstr(rig_file(r, "error"), "no such thing"));
+}
+
+/* The VM that waited ended while it was taken: another one is started. */
+static void test_waiting_gone(void **state)
+{
+	struct rig *r = *state;
+
+	r->plan.pool = true;
+	rig_run(r);
+	assert_true(rig_vm(r) != INT_MAX);
+	assert_int_equal(kill(rig_vm(r), 0), 0);
 }
 
 static void test_hypervisor_missing(void **state)
@@ -514,6 +526,7 @@ int main(void)
 		T(test_start_only_once),
 		T(test_create_refused),
 		T(test_hypervisor_missing),
+		T(test_waiting_gone),
 		T(test_wrong_plan),
 		T(test_boot_timeout),
 		T(test_wrong_agents),
