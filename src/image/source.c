@@ -12,9 +12,9 @@
 #include "base/num.h"
 #include "sys/mnt.h"
 
-#define MEMBERS_MAX 65536u
-#define NAME_MAX_   1024u /* of a member: what manifests name is a digest and a folder or two */
-#define LINKS_MAX   8
+#define MEMBERS_MAX     65536u
+#define MEMBER_NAME_MAX 1024u /* of a member: what manifests name is a digest and a folder or two */
+#define LINKS_MAX       8
 
 const char *const source_kind_names[] = { "auto", "oci", "docker", "tar", "dir", NULL };
 
@@ -91,7 +91,7 @@ static int add_member(struct source *s, size_t *cap, const struct tar_entry *t, 
 	if (!link &&
 	    (t->type != TAR_FILE || t->n_segments > 1 || (t->n_segments && t->segments[0].len != t->size)))
 		return 0;
-	if (strlen(t->name) > NAME_MAX_ || strlen(t->link) > NAME_MAX_)
+	if (strlen(t->name) > MEMBER_NAME_MAX || strlen(t->link) > MEMBER_NAME_MAX)
 		return 0; /* a pax header has room for megabytes, each of which would be kept */
 	if (s->n_members == *cap) {
 		size_t more = *cap ? 2 * *cap : 64;

@@ -14,12 +14,12 @@
 
 #include "vmm/dev/dev.h"
 
-#define PORTS      2u
-#define NAME_MAX_  32u
-#define QUEUES     (2 + 2 * PORTS)
-#define CTL_RX     2u
-#define CTL_TX     3u
-#define QUEUE_SIZE 64u
+#define PORTS         2u
+#define PORT_NAME_MAX 32u
+#define QUEUES        (2 + 2 * PORTS)
+#define CTL_RX        2u
+#define CTL_TX        3u
+#define QUEUE_SIZE    64u
 
 /* Control messages that the guest has yet to get, one bit each, in this order. */
 enum { SEND_ADD, SEND_CONSOLE, SEND_NAME, SEND_OPEN, SEND_N };
@@ -45,7 +45,7 @@ struct console {
 	void (*opened)(void *arg);
 	void *arg;
 	uint32_t n_ports;
-	char name[NAME_MAX_];
+	char name[PORT_NAME_MAX];
 	int in_fd[PORTS], out_fd[PORTS]; /* owned; -1 = none */
 	bool in_eof[PORTS];
 	struct vdev_watch in[PORTS], out[PORTS];
@@ -369,8 +369,9 @@ int console_new(const struct console_cfg *cfg, struct vdev **ret, struct err *e)
 	size_t len = cfg->port_name ? strlen(cfg->port_name) : 0;
 	struct console *c;
 
-	if (cfg->has_port && (len == 0 || len >= NAME_MAX_))
-		return err_set(e, -EINVAL, "console: the port's name must have 1 to %u bytes", NAME_MAX_ - 1);
+	if (cfg->has_port && (len == 0 || len >= PORT_NAME_MAX))
+		return err_set(e, -EINVAL, "console: the port's name must have 1 to %u bytes",
+			       PORT_NAME_MAX - 1);
 	c = calloc(1, sizeof *c);
 	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
