@@ -97,6 +97,12 @@ static int read_boot(char to[MANIFEST_BOOT])
 	return 0;
 }
 
+/* What `r` says about the template: a process without descriptors or memory learns nothing about it. */
+static int verdict(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : -ESTALE;
+}
+
 /* A plain file of ours that others can't change. */
 static int check_plain(const struct stat *st)
 {
@@ -127,11 +133,14 @@ static int check_state(int dir, const struct manifest *m)
 	scoped_fd fd = openat(dir, STATE_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	char hash[SHA256_HEX];
 	struct stat st;
+	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || check_plain(&st) < 0 ||
-	    (uint64_t)st.st_size != m->v[MANIFEST_STATE])
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || check_plain(&st) < 0 || (uint64_t)st.st_size != m->v[MANIFEST_STATE])
 		return -ESTALE;
-	return sha256_fd_hex(fd, hash) == 0 && strcmp(hash, m->state_hash) == 0 ? 0 : -ESTALE;
+	r = sha256_fd_hex(fd, hash);
+	return r == 0 && strcmp(hash, m->state_hash) != 0 ? -ESTALE : r;
 }
 
 static int open_dir(int store, const char *key)
@@ -149,8 +158,9 @@ static int read_manifest(int dir, struct manifest *ret)
 	size_t n;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-	    (st.st_mode & 077))
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
 		return -ESTALE;
 	r = io_read_all(fd, TEXT_MAX, &text, &n);
 	return r < 0 ? r : manifest_parse(text, n, ret);
@@ -164,10 +174,12 @@ int manifest_check(int store, const char *key, uint64_t memory, struct manifest 
 	int r;
 
 	if (dir < 0)
-		return dir == -ENOENT ? -ENOENT : -ESTALE;
-	if (fstat(dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077) || read_boot(boot) < 0)
+		return dir == -ENOENT ? -ENOENT : verdict(dir);
+	if (fstat(dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077))
 		return -ESTALE;
-	r = read_manifest(dir, ret);
+	r = read_boot(boot);
+	if (r == 0)
+		r = read_manifest(dir, ret);
 	if (r == 0 && (strcmp(ret->key, key) != 0 || strcmp(ret->boot, boot) != 0 ||
 		       (memory && ret->v[MANIFEST_MEMORY] != memory)))
 		r = -ESTALE;
@@ -175,7 +187,7 @@ int manifest_check(int store, const char *key, uint64_t memory, struct manifest 
 		r = check_memory(dir, ret);
 	if (r == 0)
 		r = check_state(dir, ret);
-	return r < 0 ? -ESTALE : 0;
+	return r < 0 ? verdict(r) : 0;
 }
 
 /* Opens a file of the template, makes it read-only, and describes it. */

@@ -37,7 +37,8 @@ bool manifest_is_key(const char *name);
 /* Reads `text` of n bytes (it is changed). 0 or -EBADMSG. */
 int must_check manifest_parse(char *text, size_t n, struct manifest *ret);
 /* Reads the manifest of template `key` below the directory `store` and holds the files against it;
- * memory: bytes that the VM must have, 0 = any. 0, -ENOENT (no such template), -ESTALE (a check failed). */
+ * memory: bytes that the VM must have, 0 = any. 0, -ENOENT (no such template), -ESTALE (a check failed);
+ * -EMFILE, -ENFILE or -ENOMEM: it could not be checked. */
 int must_check manifest_check(int store, const char *key, uint64_t memory, struct manifest *ret);
 /* Describes the files in store/dir, whose VM has ended, as template `key`: they become read-only. */
 int must_check manifest_write(int store, const char *dir, const char *key, const struct vmcfg *cfg,

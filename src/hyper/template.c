@@ -109,6 +109,8 @@ int template_find(const struct template_store *s, const struct vmcfg *cfg, char 
 	r = manifest_check(store, key, cfg->memory, &m);
 	if (r == -ENOENT)
 		return r;
+	if (r < 0 && r != -ESTALE)
+		return err_set(e, r, "check template %.12s in %s: %m", key, s->dir);
 	if (r < 0) {
 		drop_at(store, key);
 		return err_set(e, -ESTALE, "template %.12s in %s does not hold its checks and was removed",
@@ -214,7 +216,7 @@ static int clean(const struct template_store *s, int store, struct err *e)
 			continue;
 		if (strstr(ent->d_name, TMP_MARK))
 			may_fail(io_remove_tree_at(store, ent->d_name)); /* tried again next time */
-		else if (manifest_is_key(ent->d_name) && manifest_check(store, ent->d_name, 0, &m) < 0)
+		else if (manifest_is_key(ent->d_name) && manifest_check(store, ent->d_name, 0, &m) == -ESTALE)
 			drop_at(store, ent->d_name);
 	}
 	return 0;
@@ -319,13 +321,16 @@ int template_make(const struct template_store *s, const struct vmcfg *cfg, int b
 	return r < 0 ? r : shrink(s, store, key, e);
 }
 
-void template_drop(const char *dir)
+void template_drop(const char *dir, int used)
 {
 	const char *name = strrchr(dir, '/');
 	scoped_free char *store = name ? str_fmt("%.*s", (int)(name - dir), dir) : NULL;
 	scoped_fd fd = store ? open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	struct stat now, then;
 
-	if (fd >= 0 && manifest_is_key(name + 1))
+	if (fd >= 0 && manifest_is_key(name + 1) && used >= 0 && fstat(used, &then) == 0 &&
+	    fstatat(fd, name + 1, &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_dev == then.st_dev &&
+	    now.st_ino == then.st_ino)
 		drop_at(fd, name + 1);
 }
 

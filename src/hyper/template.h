@@ -58,8 +58,10 @@ int must_check template_find(const struct template_store *s, const struct vmcfg 
  * is a good one already. wait: wait for another maker; else -EBUSY. */
 int must_check template_make(const struct template_store *s, const struct vmcfg *cfg, int boot_timeout_ms,
 			     bool wait, struct template_last last, struct err *e);
-/* Removes one by its directory, as template_find() gave it. VMs that were cloned from it go on. */
-void template_drop(const char *dir);
+/* Removes one by its directory, as template_find() gave it, if that is still the directory that was opened
+ * as `used` before anything of it was (borrowed; -1: nothing is removed): another one has its name after a
+ * while. VMs that were cloned from it go on. */
+void template_drop(const char *dir, int used);
 /* Removes one by its key; -ENOENT. */
 int must_check template_remove(const struct template_store *s, const char *key, struct err *e);
 /* Removes what crashed makers left, what fails its checks, and what is over the limit. */

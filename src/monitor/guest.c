@@ -124,6 +124,8 @@ static void on_ready(struct monitor *m, const struct msg_ready *msg)
 		return;
 	}
 	m->ready = true;
+	scope_close(&m->template_used);
+	m->template_used = -1;
 	loop_timer_del(&m->boot_timer);
 	/* The guest's clock starts with its kernel, a clone's where its template's stopped: its own times are
 	 * laid on ours at this moment. */

@@ -381,7 +381,7 @@ static int init(struct monitor *m)
 	m->sync_fd = PLAN_FD_SYNC;
 	m->state_fd = PLAN_FD_STATE;
 	m->marks_fd = m->signal_fd = m->listen_fd = m->tty_fd = m->host_ns = m->vm_mounts = m->share_held =
-		-1;
+		m->template_used = -1;
 	for (int i = 0; i < 3; i++)
 		m->stdio[i] = -1;
 	for (int fd = PLAN_FD_PLAN; fd < PLAN_FD_N; fd++)
@@ -459,6 +459,7 @@ static void finish(struct monitor *m, const struct err *e, bool failed)
 	scope_close(&m->host_ns);
 	scope_close(&m->vm_mounts);
 	scope_close(&m->share_held);
+	scope_close(&m->template_used);
 	arena_fini(&m->mem);
 	ring_fini(&m->console);
 	ring_fini(&m->vm_log);

@@ -54,6 +54,7 @@ struct monitor {
 	int vm_mounts; /* that of a VM that waited; -1 = the same */
 	const char *share; /* the shared directory in it */
 	int share_held;    /* a keeper's: its mount point, locked; -1 */
+	int template_used; /* its directory, opened before the clone was started, until that is up; -1 */
 	struct mux mux;
 	bool mux_up;
 	uint64_t nonce;

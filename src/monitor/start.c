@@ -241,8 +241,12 @@ static int new_vm(struct monitor *m, struct err *e)
  * clones did not come up. Then the VM boots. */
 static int clone_or_boot(struct monitor *m, struct err *e)
 {
-	int r = new_vm(m, e);
+	int r;
 
+	if (m->plan.vm.template_dir && !m->plan.keeper)
+		m->template_used =
+			open(m->plan.vm.template_dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = new_vm(m, e);
 	if (r == 0 || !m->plan.vm.template_dir || m->plan.keeper)
 		return r;
 	log_warn("container %s: %s; the VM boots instead", m->plan.id, e->msg);
@@ -372,7 +376,7 @@ int start_again(struct monitor *m, struct err *e)
 	if (setns(m->host_ns, CLONE_NEWNS) < 0)
 		return err_set(e, -errno, "the host's mount namespace: %m");
 	if (!m->plan.pool) {
-		template_drop(m->plan.vm.template_dir);
+		template_drop(m->plan.vm.template_dir, m->template_used);
 		m->plan.vm.template_dir = NULL;
 		(void)umount2(m->plan.vm.share, MNT_DETACH); /* the new share covers it otherwise */
 	}

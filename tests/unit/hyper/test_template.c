@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -289,6 +290,13 @@ static void test_whole(void **state)
 	teardown(&r);
 }
 
+static void drop(const char *dir)
+{
+	scoped_fd used = open(dir, O_PATH | O_CLOEXEC);
+
+	template_drop(dir, used);
+}
+
 static void test_foreign(void **state)
 {
 	char key[SHA256_HEX];
@@ -306,8 +314,60 @@ static void test_foreign(void **state)
 	make_template(&r, key);
 	assert_int_equal(template_find(&r.s, &r.cfg, &dir, &e), 0);
 	assert_true(str_ends(dir, key));
-	template_drop(dir);
+	drop(dir);
 	assert_int_equal(faccessat(r.store, key, F_OK, 0), -1);
+	teardown(&r);
+}
+
+/* A clone that times out late says nothing about the template that was made meanwhile. */
+static void test_drop_late(void **state)
+{
+	scoped_free char *dir = NULL;
+	scoped_fd used = -1;
+	struct rig r;
+
+	setup(&r, state);
+	make_template(&r, KEY);
+	dir = file_of(&r, "");
+	dir[strlen(dir) - 1] = '\0';
+	used = open(dir, O_PATH | O_CLOEXEC);
+	assert_true(used >= 0);
+	drop(dir);
+	make_template(&r, KEY);
+	template_drop(dir, used);
+	assert_int_equal(check(&r), 0);
+	template_drop(dir, -1);
+	assert_int_equal(check(&r), 0);
+	drop(dir);
+	assert_int_equal(check(&r), -ENOENT);
+	teardown(&r);
+}
+
+/* Who runs out of descriptors learns nothing about a template. */
+static void test_no_descriptors(void **state)
+{
+	char key[SHA256_HEX];
+	struct rlimit before, few;
+	struct rig r;
+	int found = -1;
+
+	setup(&r, state);
+	assert_int_equal(template_key(&r.cfg, key, NULL), 0);
+	make_template(&r, key);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	for (few.rlim_cur = 0; found < 0; few.rlim_cur++) {
+		scoped_free char *dir = NULL;
+		struct err e = { 0 };
+
+		assert_true(few.rlim_cur < 1000);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		found = template_find(&r.s, &r.cfg, &dir, &e);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (found < 0)
+			assert_int_equal(found, -EMFILE);
+		assert_int_equal(faccessat(r.store, key, F_OK, 0), 0);
+	}
 	teardown(&r);
 }
 
@@ -415,10 +475,16 @@ static void test_failed_make(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_key),         CASE(test_manifest_text),
-		CASE(test_files),       CASE(test_whole),
-		CASE(test_foreign),     CASE(test_store_rights),
-		CASE(test_limit),       CASE(test_leftovers_and_lock),
+		CASE(test_key),
+		CASE(test_manifest_text),
+		CASE(test_files),
+		CASE(test_whole),
+		CASE(test_foreign),
+		CASE(test_drop_late),
+		CASE(test_no_descriptors),
+		CASE(test_store_rights),
+		CASE(test_limit),
+		CASE(test_leftovers_and_lock),
 		CASE(test_failed_make),
 	};
 

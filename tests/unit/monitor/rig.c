@@ -128,7 +128,7 @@ int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)
 	return 0;
 }
 
-void template_drop(const char *dir unused_arg)
+void template_drop(const char *dir unused_arg, int used unused_arg)
 {
 }
 
