@@ -34,9 +34,10 @@
 	{                                                                                                    \
 		name, c, OPT_U64, OPT_FROM_CLI, at, 0, max, NULL, NULL, help                                 \
 	}
-#define SIZE(name, c, at, help)                                                                              \
+#define IMAGE_MEMORY_MIN (6 << 20) /* less is a forgotten unit; Docker asks for as much */
+#define SIZE(name, c, at, min, help)                                                                         \
 	{                                                                                                    \
-		name, c, OPT_SIZE, OPT_FROM_CLI, at, 1, 0, NULL, NULL, help                                  \
+		name, c, OPT_SIZE, OPT_FROM_CLI, at, min, 0, NULL, NULL, help                                \
 	}
 #define NUMBER(name, at, help)                                                                               \
 	{                                                                                                    \
@@ -114,8 +115,8 @@ static const struct opt run_rows[] = {
 	LIST("volume", 'v', AT(image.volume), "SOURCE:DIR[:ro]",
 	     "of an image: show a file or directory of the host there; may be repeated"),
 	FLAG("read-only", 0, AT(image.read_only), "of an image: nothing but volumes can be written"),
-	SIZE("memory", 'm', AT(image.memory), "of an image: memory limit"),
-	SIZE("disk", 0, AT(image.disk),
+	SIZE("memory", 'm', AT(image.memory), IMAGE_MEMORY_MIN, "of an image: memory limit"),
+	SIZE("disk", 0, AT(image.disk), 1,
 	     "of an image: what is written goes to a sparse disk of this size instead of memory"),
 	TEXT("cpus", 0, AT(image.cpus), "NUMBER", "of an image: how many CPUs it may use, such as 1.5"),
 	TIMING_ROWS,

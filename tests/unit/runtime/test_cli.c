@@ -172,7 +172,7 @@ static void every_option_is_accepted(void **state)
 {
 	static const char *const values[OPT_TYPE_N] = {
 		[OPT_STR] = "x", [OPT_PATH] = "/x", [OPT_STRS] = "x",      [OPT_WORDS] = "x",
-		[OPT_U64] = "1", [OPT_SIZE] = "1M", [OPT_DURATION] = "1s", [OPT_OCTAL] = "0",
+		[OPT_U64] = "1", [OPT_SIZE] = "6M", [OPT_DURATION] = "1s", [OPT_OCTAL] = "0",
 		[OPT_INT] = "1", [OPT_LIMIT] = "1", [OPT_BOOL] = "true",
 	};
 
@@ -388,6 +388,8 @@ static void wrong_lines_fail_with_a_reason(void **state)
 		{ "run id --image i", 1, "run: with --image the command stands behind all options" },
 		{ "create --image i id", 1, "unknown option \"--image\"" },
 		{ "run --image i -m 0", 1, "--memory: \"0\" is out of range" },
+		{ "run --image i --memory 5", 1, "2G, at least 6M" },
+		{ "run --image i -m 6291455", 1, "2G, at least 6M" },
 		{ "kill id FOO", 1, "unknown signal \"FOO\"" },
 		{ "kill id 9 9", 1, "too many arguments" },
 		{ "exec id", 255, "give a command after the ID" },
