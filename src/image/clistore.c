@@ -232,15 +232,13 @@ int cmd_images_verify(const struct args *a, const struct image_env *env, struct 
 		r = a->arg ? store_find(&s, a->arg, id, e) : store_list(&s, &rows, &n, e);
 	ui_init(&ui, a->quiet);
 	for (size_t i = 0; r == 0 && i < (a->arg ? 1 : n); i++) {
-		scoped_store_image image = { 0 };
+		bool gone;
 
 		ui_step(&ui, "verify", "%.*s", ID_SHOWN, a->arg ? id : rows[i].id);
-		r = store_read(&s, a->arg ? id : rows[i].id, &image, e);
-		if (r == 0)
-			r = store_verify(&s, &image, e);
+		r = store_verify(&s, a->arg ? id : rows[i].id, &gone, e);
 		if (r == 0)
 			ui_done(&ui);
-		done++;
+		done += r == 0 && !gone;
 	}
 	if (r < 0) {
 		ui_abort(&ui);

@@ -342,31 +342,69 @@ static int verify_seal(const struct store *s, const char *layer, int fd, const s
 		s->path, layer);
 }
 
-int store_verify(const struct store *s, const struct store_image *i, struct err *e)
-{
-	for (size_t n = 0; n < i->layers.n; n++) {
-		char got[SHA256_HEX];
-		struct store_sum sum;
-		scoped_fd fd = -1;
-		uint64_t size;
-		int r = store_read_sum(s, i->layers.p[n], &sum, e);
+struct sealed {
+	struct store_sum sum;
+	int fd;
+	uint64_t size;
+};
 
-		if (r == 0)
-			r = store_open_layer(s, i->layers.p[n], &fd, &size, e);
-		if (r < 0)
-			return r;
-		r = sha256_fd_hex(fd, got);
-		if (r < 0)
-			return err_set(e, r, "%s/layers/%s.erofs: %m", s->path, i->layers.p[n]);
-		if (size != sum.size || !str_eq(got, sum.sha256))
-			return err_set(e, -EBADMSG,
-				       "%s/layers/%s.erofs is not as it was written: remove the images that "
-				       "have it, "
-				       "run 'cor-image gc' and import them again",
-				       s->path, i->layers.p[n]);
-		r = verify_seal(s, i->layers.p[n], fd, &sum, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+static int open_sealed(const struct store *s, const char *layer, struct sealed *to, struct err *e)
+{
+	int r = store_read_sum(s, layer, &to->sum, e);
+
+	return r == 0 ? store_open_layer(s, layer, &to->fd, &to->size, e) : r;
+}
+
+static int verify_layer(const struct store *s, const char *layer, const struct sealed *l, struct err *e)
+{
+	char got[SHA256_HEX];
+	int r = sha256_fd_hex(l->fd, got);
+
+	if (r < 0)
+		return err_set(e, r, "%s/layers/%s.erofs: %m", s->path, layer);
+	if (l->size != l->sum.size || !str_eq(got, l->sum.sha256))
+		return err_set(e, -EBADMSG,
+			       "%s/layers/%s.erofs is not as it was written: remove the images that have it, "
+			       "run 'cor-image gc' and import them again",
+			       s->path, layer);
+	return verify_seal(s, layer, l->fd, &l->sum, e);
+}
+
+/* What an image has, opened while nobody can remove it. 1 = it is not in the store any more. */
+static int open_image(const struct store *s, const char *id, struct store_image *image, struct sealed **ret,
+		      struct err *e)
+{
+	scoped_fd lock = store_lock(s, false, e);
+	scoped_free struct store_row *rows = NULL;
+	size_t n;
+	int r = lock < 0 ? lock : store_list(s, &rows, &n, e);
+
+	if (r == 0 && !has_row(rows, n, id))
+		return 1;
+	if (r == 0)
+		r = store_read(s, id, image, e);
+	if (r < 0)
+		return r;
+	*ret = calloc(image->layers.n, sizeof **ret);
+	if (!*ret)
+		return err_set(e, -ENOMEM, "%m");
+	for (size_t i = 0; i < image->layers.n; i++)
+		(*ret)[i].fd = -1;
+	for (size_t i = 0; i < image->layers.n && r == 0; i++)
+		r = open_sealed(s, image->layers.p[i], &(*ret)[i], e);
+	return r;
+}
+
+int store_verify(const struct store *s, const char *id, bool *ret_gone, struct err *e)
+{
+	scoped_free struct sealed *layers = NULL;
+	scoped_store_image image = { 0 };
+	int r = open_image(s, id, &image, &layers, e);
+
+	*ret_gone = r == 1;
+	for (size_t i = 0; i < image.layers.n && r == 0; i++)
+		r = verify_layer(s, image.layers.p[i], &layers[i], e);
+	for (size_t i = 0; i < image.layers.n && layers; i++)
+		scope_close(&layers[i].fd);
+	return r < 0 ? r : 0;
 }

@@ -131,7 +131,8 @@ struct store_gc {
 /* Removes layers that no image has, half files and staging directories of imports that died. */
 int must_check store_gc(const struct store *s, struct store_gc *ret, struct err *e);
 
-/* Reads an image's layers again and compares them with their sums. */
-int must_check store_verify(const struct store *s, const struct store_image *i, struct err *e);
+/* Reads an image and its layers again and compares them with their sums. Takes the lock (shared) to open
+ * them, not to read them. *ret_gone: there is no such image any more, and nothing to say about it. */
+int must_check store_verify(const struct store *s, const char *id, bool *ret_gone, struct err *e);
 
 #endif

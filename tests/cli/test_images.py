@@ -2,6 +2,7 @@
 byte; what a layer became is read back by the kernel's own EROFS."""
 
 import bz2
+import fcntl
 import gzip
 import json
 import lzma
@@ -219,6 +220,37 @@ def test_store(t):
         image = store.root / "images" / two["id"]
         image.write_bytes(image.read_bytes() + b" ")
         t.has(store("inspect", two["id"], check=2).err, "is damaged", "import it again")
+
+
+def waits(child):
+    """It waits for a lock, or has ended."""
+    rows = [line.split() for line in pathlib.Path("/proc/locks").read_text().splitlines()]
+    return child.poll() is not None or any("->" in row and str(child.pid) in row for row in rows)
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_verify_beside_changes(t):
+    """What somebody who changes the store has half done is no damage, and what was removed meanwhile neither."""
+    store = Store(t)
+    oci(t.dir / "one", [tar(entry("a", b"a"))], ref="one")
+    one = store.load(t.dir / "one")
+    layer = pathlib.Path(one["layers"][0]["file"])
+
+    def beside(change):
+        with open(store.root / "lock", "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            layer.rename(t.dir / "layer")
+            child = t.spawn([store.tool, "verify", "--quiet", "--store", store.root], stdout=subprocess.PIPE, text=True)
+            t.wait(lambda: waits(child), "a verify that waits for the lock")
+            change()
+        out, _ = child.communicate(timeout=30)
+        return child.returncode, out.split(": ")[-1]
+
+    with t.step("half done"):
+        t.eq(beside(lambda: (t.dir / "layer").rename(layer)), (0, "1 images as they were imported\n"))
+    with t.step("removed"):
+        t.eq(beside(lambda: [p.unlink() for p in (store.root / "names", store.root / "images" / one["id"])]),
+             (0, "0 images as they were imported\n"))
 
 
 @case(timeout=60, only=COR)
