@@ -23,6 +23,7 @@
 #include "runtime/pidfile.h"
 #include "runtime/pool.h"
 #include "runtime/templates.h"
+#include "runtime/turn.h"
 #include "sys/proc.h"
 #include "wire/ctl.h"
 
@@ -85,7 +86,7 @@ int create_load(struct creation *c, struct err *e)
 	int r;
 
 	c->monitor.sync = -1;
-	c->ctr.dirfd = c->ctr.lock_fd = c->image.lock = -1;
+	c->ctr.dirfd = c->ctr.lock_fd = c->image.lock = c->turn = -1;
 	c->marks = (struct marks){ .fd = -1, .proc = "cor" };
 	c->t_start = mark_now_ns();
 	if (geteuid() != 0)
@@ -274,6 +275,24 @@ static bool cgroup_first(const struct creation *c)
 	return c->plan.selinux_label != NULL;
 }
 
+static bool has_hooks(const struct creation *c)
+{
+	for (int kind = 0; kind < HOOK_KIND_N; kind++)
+		if (hooks_any(&c->spec, (enum spec_hook_kind)kind))
+			return true;
+	return false;
+}
+
+/* Until the container is started, or made by a `create`. Hooks may take any time, and may start containers.
+ */
+static int take_turn(struct creation *c, struct err *e unused_arg)
+{
+	if (!has_hooks(c))
+		c->turn = turn_take(&c->cli->settings, &c->plan.vm);
+	mark_put(&c->marks, "turn");
+	return 0;
+}
+
 /* The VM's part of the plan goes first: the rest is made while the hypervisor starts. */
 static int start_monitor(struct creation *c, struct err *e)
 {
@@ -438,8 +457,8 @@ static int write_state(struct creation *c, struct err *e)
 }
 
 static int (*const steps[])(struct creation *c, struct err *e) = {
-	make_directory, make_plan,  start_monitor, keep_config, compile_seccomp, make_cgroup,
-	hand_over,      join_early, run_hooks,     join_late,   wait_created,    write_state,
+	make_directory, make_plan,  take_turn, start_monitor, keep_config,  compile_seccomp, make_cgroup,
+	hand_over,      join_early, run_hooks, join_late,     wait_created, write_state,
 };
 
 int create_remove(struct creation *c, struct err *e)
@@ -491,6 +510,7 @@ void create_beside(struct creation *c)
 				      .vm = &c->plan.vm,
 				      .want_template = c->want_template };
 
+	turn_end(&c->turn);
 	if (c->cli->settings.template)
 		templates_beside(&b);
 }
@@ -501,6 +521,7 @@ void create_fini(struct creation *c)
 	c->monitor.sync = -1;
 	scope_close(&c->marks.fd);
 	c->marks.fd = -1;
+	turn_end(&c->turn);
 	/* strings of the state belong to the spec and to mem */
 	memset(&c->ctr.state, 0, sizeof c->ctr.state);
 	ctr_fini(&c->ctr);

@@ -26,6 +26,7 @@ struct creation {
 	struct strv warnings;
 	struct spawned monitor;
 	struct marks marks;
+	int turn; /* turn.h; -1 */
 	uint64_t t_start, t_parsed;
 	bool want_template; /* there is none of this VM's shape */
 };
@@ -35,7 +36,8 @@ struct creation {
 int must_check create_load(struct creation *c, struct err *e);
 /* Makes the container. On failure everything is undone, poststop hooks included. */
 int must_check create_container(struct creation *c, struct err *e);
-/* After the container was made: what is left to do for those that follow. Returns at once. */
+/* After the container was made, and started by whoever does that too: what is left to do for those that
+ * follow. Returns at once. */
 void create_beside(struct creation *c);
 void create_fini(struct creation *c); /* idempotent; releases the lock, keeps the container */
 /* Removes a container whose monitor has ended (run): poststop hooks, cgroup, directory. */

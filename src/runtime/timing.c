@@ -27,7 +27,8 @@ static const struct {
 } phases[] = {
 	{ "start", "start", "cor begins" },
 	{ "parsed", "parse", "read and check config.json and settings" },
-	{ "spawned", "spawn", "plan, state directory, fork" },
+	{ "turn", "turn", "state directory, plan; its turn among those that start" },
+	{ "spawned", "spawn", "fork" },
 	{ "monitor", "monitor", "exec of the monitor" },
 	{ "vm-started", "VM started", "namespaces, exec of the hypervisor" },
 	{ "vm-taken", "VM taken", "namespaces, a VM that waited" },

@@ -14,7 +14,7 @@ def test_kill_at_every_mark(t):
 
 @case(timeout=100, only=("cor",), quick=True)
 def test_kill_at_some_marks(t):
-    for mark in ("spawned", "hooks", "created", "running"):
+    for mark in ("turn", "spawned", "hooks", "created", "running"):
         for victim in ("monitor", "vmm"):
             with t.step(f"{victim} at {mark}"):
                 phases.cut(t, mark, victim)
