@@ -29,7 +29,7 @@ struct vmm_cfg {
 	const char *cmdline;
 	bool has_console;
 	struct console_cfg console;
-	int serial_fd; /* the 16550's output; -1 = no UART */
+	int serial_fd; /* the 16550's output, not blocking; -1 = no UART */
 	bool rng, balloon;
 	bool confine; /* the threads may call only what they need (confine.h), for ever: a process of its own
 		       */

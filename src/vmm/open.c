@@ -48,10 +48,25 @@ static int dup_fd(int fd, int *ret, struct err *e)
 
 static int set_nonblocking(const char *what, int fd, struct err *e)
 {
-	return fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ? err_set(e, -errno, "--%s: %m", what) : 0;
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? err_set(e, -errno, "--%s: %m", what)
+								       : 0;
 }
 
 /* ---- the console ---- */
+
+/* What takes the guest's output: nobody who does not read holds the machine up. A file never makes it wait.
+ */
+static int open_output(const char *what, const char *name, int *ret, struct err *e)
+{
+	int r = open_file(what, name, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, ret, e);
+
+	if (r == -ENXIO)
+		return err_set(e, r, "--%s %s: nobody reads it: start the reader of a FIFO first", what,
+			       name);
+	return r == 0 && str_starts(name, "fd:") ? set_nonblocking(what, *ret, e) : r;
+}
 
 static int open_stdio(struct console_cfg *c, struct err *e)
 {
@@ -74,6 +89,14 @@ static int open_pty(struct console_cfg *c, struct err *e)
 	return dup_fd(fd, &c->out_fd, e);
 }
 
+static int open_serial(const char *where, int *ret, struct err *e)
+{
+	if (!str_eq(where, "stdio"))
+		return open_output("serial", where, ret, e);
+	*ret = io_unshare_open(STDOUT_FILENO);
+	return *ret < 0 ? err_set(e, *ret, "--serial stdio: %m") : 0;
+}
+
 static int open_console(const char *where, struct console_cfg *c, struct err *e)
 {
 	int r;
@@ -84,11 +107,8 @@ static int open_console(const char *where, struct console_cfg *c, struct err *e)
 		return open_stdio(c, e);
 	if (str_eq(where, "pty"))
 		return open_pty(c, e);
-	r = open_file("console", where, O_WRONLY | O_CREAT | O_APPEND, &c->out_fd, e);
-	if (r < 0 || !str_starts(where, "fd:"))
-		return r;
-	r = set_nonblocking("console", c->out_fd, e);
-	return r == 0 ? dup_fd(c->out_fd, &c->in_fd, e) : r;
+	r = open_output("console", where, &c->out_fd, e);
+	return r == 0 && str_starts(where, "fd:") ? dup_fd(c->out_fd, &c->in_fd, e) : r;
 }
 
 /* "NAME=REST": the name is kept in texts; *ret_rest is behind the '='. */
@@ -280,10 +300,8 @@ int open_all(const struct options *o, struct strv *texts, struct vmm_cfg *cfg, s
 	int r = open_plain(o, cfg, e);
 
 	_Static_assert(OPTION_REPEAT_MAX <= VMM_DISKS_MAX && OPTION_REPEAT_MAX <= VMM_PMEMS_MAX, "room");
-	if (r == 0 && str_eq(o->serial, "stdio"))
-		r = dup_fd(STDOUT_FILENO, &cfg->serial_fd, e);
-	else if (r == 0 && o->serial)
-		r = open_file("serial", o->serial, O_WRONLY | O_CREAT | O_APPEND, &cfg->serial_fd, e);
+	if (r == 0 && o->serial)
+		r = open_serial(o->serial, &cfg->serial_fd, e);
 	if (r == 0)
 		r = open_console(o->console, &cfg->console, e);
 	if (r == 0 && o->port)

@@ -89,7 +89,7 @@ static void uart_write(struct machine *m, uint32_t off, const uint8_t *p, uint32
 		return;
 	if (off == UART_DATA && !(m->uart_lcr & LCR_DLAB)) {
 		r = write(m->serial_fd, p, 1);
-		(void)r; /* nobody reads: as on a cable that is not plugged in */
+		(void)r; /* nobody reads, or too slowly: as on a cable that is not plugged in */
 	} else if (off == UART_IER && !(m->uart_lcr & LCR_DLAB)) {
 		m->uart_ier = *p & 0x0F;
 	} else if (off == UART_LCR) {
