@@ -204,5 +204,8 @@ void hv_child_why(const char *name, int wait_status, int log_fd, struct str *to)
 		str_addf(to, "%s ", name);
 		proc_status_text(wait_status, to);
 	}
+	if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGBUS)
+		str_add(to, ", as when no space is left for a page of its memory where its template is, or a "
+			    "page of an image can't be read");
 	hv_child_last_words(log_fd, to);
 }

@@ -43,6 +43,7 @@
 #define WAIT_MAX_S      86400u
 #define PROGRAM_MAX     (4u << 20)
 #define ASK_MS          1000 /* for the word of somebody who has connected */
+#define END_MS          1000 /* for the end of a VM whose channel has ended */
 
 /* A VM that was taken, or a copy of the one that waits: our child, until it ends or its owner does. */
 struct charge {
@@ -108,6 +109,7 @@ static void end(struct keeper *k, int code, const char *why)
 		return;
 	}
 	(void)err_set(&e, code, "the VM can't wait: %s", why);
+	monitor_hear(k->m);
 	monitor_failed(k->m, &e);
 	loop_stop(&k->m->loop);
 }
@@ -115,10 +117,12 @@ static void end(struct keeper *k, int code, const char *why)
 static void on_vm_end(struct source *s, uint32_t events unused_arg)
 {
 	struct keeper *k = container_of(s, struct keeper, vm);
+	struct hv *hv = k->m->hv;
+	scoped_str why = { 0 };
 
 	loop_del(s);
-	(void)hv_reap(k->m->hv);
-	end(k, -EIO, "it ended");
+	hv->ops->why(hv, hv_reap(hv), &why);
+	end(k, -EIO, str_check(&why) == 0 && why.p ? why.p : "it ended");
 }
 
 /* Kills the VM if it runs. */
@@ -482,9 +486,13 @@ static void on_stream_end(struct mux *mux unused_arg, uint32_t id unused_arg, en
 {
 }
 
+/* The VM's own end says more, if it ended. */
 static void on_broken(struct mux *mux, const struct err *why)
 {
-	end(mux->arg, -EIO, why->msg);
+	struct keeper *k = mux->arg;
+
+	if (io_wait_readable(k->m->hv->pidfd, END_MS) < 0)
+		end(k, -EIO, why->msg);
 }
 
 static const struct mux_ops ops = {

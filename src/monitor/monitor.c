@@ -182,6 +182,12 @@ static void drain(int fd, struct ring *to)
 	}
 }
 
+void monitor_hear(struct monitor *m)
+{
+	drain(m->hv->console_fd, &m->console);
+	drain(m->hv->log_fd, &m->vm_log);
+}
+
 static void on_console(struct source *s, uint32_t events)
 {
 	struct monitor *m = container_of(s, struct monitor, console_src);
@@ -259,8 +265,7 @@ static void on_vm_end(struct source *s, uint32_t events)
 	(void)events;
 	loop_del(s);
 	status = hv_reap(m->hv);
-	drain(m->hv->console_fd, &m->console);
-	drain(m->hv->log_fd, &m->vm_log);
+	monitor_hear(m);
 	if (m->exited) {
 		loop_stop(&m->loop);
 		return;

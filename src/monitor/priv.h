@@ -123,6 +123,8 @@ void control_end(struct monitor *m);           /* the VM is gone: answers everyb
 /* monitor.c */
 /* Watches the VM that was just started, and greets its agent. */
 int must_check monitor_watch_vm(struct monitor *m);
+/* Takes the last words of guest and hypervisor, for monitor_failed() to quote. */
+void monitor_hear(struct monitor *m);
 void monitor_phase(struct monitor *m, enum life_state phase);
 /* Follows an event if the life table has a cell for it: writes the phase. False when it is ignored. */
 bool monitor_event(struct monitor *m, enum life_event event);

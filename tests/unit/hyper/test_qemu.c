@@ -528,6 +528,17 @@ static void test_guest_ended(void **state)
 	assert_string_equal(why.p, "the virtual machine ended (the guest reset or powered off)");
 }
 
+/* Where a template's file system is full, the hypervisor has no words left. */
+static void test_bus_error(void **state)
+{
+	struct vm *v = *state;
+	scoped_str why = { 0 };
+
+	start(v, "#!/bin/sh\nkill -BUS $$\n");
+	v->hv->ops->why(v->hv, end_of(v), &why);
+	assert_non_null(strstr(why.p, "signal 7 (Bus error), as when no space is left"));
+}
+
 static void test_stop(void **state)
 {
 	struct vm *v = *state;
@@ -639,6 +650,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_started_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_early_death, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_guest_ended, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_bus_error, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stop, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_free_ends_and_reaps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_dies_with_parent, set_up, tear_down),

@@ -177,6 +177,37 @@ static void test_create_refused(void **state)
 	assert_non_null(strstr(rig_file(r, "error"), "no such thing"));
 }
 
+static pid_t only_child(pid_t of)
+{
+	scoped_free char *path = str_fmt("/proc/%d/task/%d/children", (int)of, (int)of), *text = NULL;
+	size_t n;
+
+	assert_int_equal(io_read_file_at(AT_FDCWD, path, 64, &text, &n), 0);
+	return (pid_t)strtol(text, NULL, 10);
+}
+
+/* A VM that was to wait and does not come up: whoever fills the pool is told what is known of it. */
+static void test_keeper_says_why(void **state)
+{
+	struct rig *r = *state;
+	pid_t vm;
+
+	r->plan.keeper = true;
+	r->plan.vm.template_dir = r->t->path;
+	rig_start(r);
+	(void)agent_expect(r, MSG_A_HELLO);
+	assert_int_equal(io_write_full(r->console, "guest's last\n", 13), 0);
+	assert_int_equal(io_write_full(r->log, "hypervisor's last\n", 18), 0);
+	vm = only_child(r->pid);
+	assert_true(vm > 1);
+	scope_close(&r->agent); /* as it is when a hypervisor dies: the channel's end may be seen first */
+	r->agent = -1;
+	assert_int_equal(kill(vm, SIGKILL), 0);
+	expect_failed(r, "the scripted VM ended (9)\n  hypervisor:\n    hypervisor's last\n"
+			 "  guest console:\n    guest's last");
+	assert_true(rig_wait(r) != 0);
+}
+
 /* The VM that waited ended while it was taken: another one is started. */
 static void test_waiting_gone(void **state)
 {
@@ -527,6 +558,7 @@ int main(void)
 		T(test_create_refused),
 		T(test_hypervisor_missing),
 		T(test_waiting_gone),
+		T(test_keeper_says_why),
 		T(test_wrong_plan),
 		T(test_boot_timeout),
 		T(test_wrong_agents),
