@@ -50,30 +50,52 @@ static bool is_copied(const struct settings *s, const struct vmcfg *vm)
 	return s->pool_fork && vm->hypervisor == PLAN_HV_QEMU && !vm->kvm && vm->hypervisor_preload;
 }
 
-static int open_pool(const char *template_dir, struct err *e)
+static int open_pool(const char *template_dir, bool make, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" POOL_DIR, template_dir);
 	int fd;
 
 	if (!path)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
 		return err_set(e, -errno, "pool: mkdir %s: %m", path);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? err_set(e, -errno, "pool %s: %m", path) : fd;
 }
 
+/* -ESTALE: whoever had the lock has drained the pool, and removed the lock with it. */
 static int lock(int pool, bool wait)
 {
 	scoped_fd fd = openat(pool, POOL_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat held, now;
 	int r;
 
 	if (fd < 0)
-		return -errno;
+		return errno == ENOENT ? -ESTALE : -errno;
 	do {
 		r = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
 	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : take_fd(&fd);
+	if (r < 0 || fstat(fd, &held) < 0)
+		return -errno;
+	if (fstatat(pool, POOL_LOCK, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_dev != held.st_dev ||
+	    now.st_ino != held.st_ino)
+		return -ESTALE;
+	return take_fd(&fd);
+}
+
+/* The pool, and its lock as the result. -ENOENT: there is none, and none was to be made. */
+static int enter(const char *template_dir, bool make, bool wait, int *ret_pool, struct err *e)
+{
+	int r;
+
+	do {
+		scope_close(ret_pool);
+		*ret_pool = open_pool(template_dir, make, e);
+		if (*ret_pool < 0)
+			return *ret_pool;
+		r = lock(*ret_pool, wait);
+	} while (r == -ESTALE);
+	return r < 0 ? err_set(e, r, "pool of template %s: lock: %m", template_dir) : r;
 }
 
 /* What VMs rehearse: the container of `cor spec`, with a program that comes with the keeper. */
@@ -211,12 +233,9 @@ int pool_fill(const struct settings *s, const char *libexecdir, const struct vmc
 	scoped_fd pool = -1, locked = -1;
 	int r;
 
-	pool = open_pool(vm->template_dir, e);
-	if (pool < 0)
-		return pool;
-	locked = lock(pool, wait);
+	locked = enter(vm->template_dir, true, wait, &pool, e);
 	if (locked < 0)
-		return locked == -EWOULDBLOCK ? 0 : err_set(e, locked, "pool: lock: %m");
+		return locked == -EWOULDBLOCK ? 0 : locked;
 	r = shares ? io_mkdirs(shares, 0700) : -ENOMEM;
 	if (r < 0)
 		return err_set(e, r, "pool: %m");
@@ -259,22 +278,21 @@ int pool_drain(const struct settings *s, const char *template_dir, struct err *e
 {
 	scoped_free char *shares = str_fmt("%s/" SHARES, s->template_dir);
 	scoped_free char *path = str_fmt("%s/" POOL_DIR, template_dir);
-	scoped_fd pool = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-	scoped_fd locked = -1;
+	scoped_fd pool = -1, locked = -1;
 	int r;
 
 	if (!shares || !path)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (pool < 0)
-		return 0;
 	/* Whoever fills it is through in seconds; its VMs end, too. */
-	locked = lock(pool, true);
-	r = locked < 0 ? locked : pool_end(template_dir);
-	/* Each of these stays as long as somebody uses it. */
-	(void)unlinkat(pool, POOL_LOCK, 0);
-	(void)rmdir(path);
+	locked = enter(template_dir, false, true, &pool, e);
+	if (locked < 0)
+		return locked == -ENOENT ? 0 : locked;
+	r = pool_end(template_dir);
+	/* Each of these stays as long as somebody uses it. The lock is the last that others wait for. */
 	(void)rmdir(shares);
 	cgroup_remove_shared(CGROUP);
+	(void)unlinkat(pool, POOL_LOCK, 0);
+	(void)rmdir(path);
 	return r < 0 ? err_set(e, r, "pool of template %s: %m", template_dir) : 0;
 }
 
