@@ -34,6 +34,15 @@ static int describe(struct tmpdir *t, const char *name, struct arena *a, struct 
 	return hv_layers_describe(NULL, &paths, a, vm, e);
 }
 
+/* A good one, described. */
+static void start_with(struct tmpdir *t, const char *name, struct arena *a, struct vmcfg *vm)
+{
+	struct err e = { 0 };
+
+	put(t, name, 4 * MIB, 1, true);
+	assert_int_equal(describe(t, name, a, vm, &e), 0);
+}
+
 static void test_described(void **state)
 {
 	struct tmpdir *t = *state;
@@ -44,8 +53,7 @@ static void test_described(void **state)
 	int fds[LAYERS_MAX];
 	struct stat st;
 
-	put(t, "good", 4 * MIB, 1, true);
-	assert_int_equal(describe(t, "good", &a, &vm, &e), 0);
+	start_with(t, "good", &a, &vm);
 	assert_int_equal(vm.layers.n, 2);
 	assert_int_equal(vm.layers.p[1].size, 4 * MIB);
 	assert_string_equal(vm.layers.p[0].uuid, "010000000000000000000000000000ab");
@@ -118,8 +126,7 @@ static void test_exchanged(void **state)
 	struct vmcfg vm = { 0 };
 	struct err e = { 0 };
 
-	put(t, "layer", 4 * MIB, 1, true);
-	assert_int_equal(describe(t, "layer", &a, &vm, &e), 0);
+	start_with(t, "layer", &a, &vm);
 	for (int i = 0; i < 3; i++) {
 		int fds[LAYERS_MAX] = { -1, -1 }, want = i == 2 ? -EINVAL : -ESTALE;
 
@@ -140,8 +147,7 @@ static void test_unsealed(void **state)
 	struct vmcfg vm = { 0 };
 	struct err e = { 0 };
 
-	put(t, "layer", 4 * MIB, 1, true);
-	assert_int_equal(describe(t, "layer", &a, &vm, &e), 0);
+	start_with(t, "layer", &a, &vm);
 	vm.layers.p[1].verity = digest;
 	assert_int_equal(hv_layers_open(&vm, fds, &e), -EBADMSG);
 	assert_non_null(strstr(e.msg, "exchanged"));
