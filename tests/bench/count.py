@@ -81,6 +81,7 @@ def containers(cor):
     for name, setting in (("cor", "hypervisor=kvm"), ("cor, QEMU:", "qemu.accel=kvm")):
         ours = f"{cor} --set {setting} --set template.dir=/run/templates --set image.store={IMAGES} --set template="
         rows[f"{name} cold"] = Way(f"{ours}off {run} cold$TRY")
+        rows[f"{name} boot"] = Way(f"{ours}off run --timing-json /tmp/timing --bundle /count/bundle boot$TRY")
         rows[f"{name} clone"] = Way(f"{ours}on {run} clone$TRY", f"{ours}on template make")
         huge = f"{ours}on --set template.dir={HUGE}/templates"
         rows[f"{name} clone, huge"] = Way(f"{huge} {run} huge$TRY", f"mount -t tmpfs -o mode=755,huge=always huge {HUGE} && {huge} template make",
@@ -171,6 +172,7 @@ class Row:
 
     def __init__(self):
         self.events, self.exits, self.ports, self.tasks, self.said, self.hung = [], {}, {}, {}, [], None
+        self.ready = None  # from the first KVM_RUN to the agent's ready: what the guest did, what all did
 
     def at(self, event, text=""):
         """Instructions from exec to the first such event; None = there was none."""
@@ -213,6 +215,8 @@ def parse(text):
         elif word == "task":
             n, name = rest.split(" ", 1)
             row.tasks[name] = int(n)
+        elif word == "ready":
+            row.ready = [int(n) for n in rest.split()]
         elif word == "said":
             row.said.append(rest)
         elif word.isdigit():
@@ -229,7 +233,7 @@ def figures(parsed, name):
     # The guest's word is a hypercall of its own number; KVM writes it in hex.
     return {"to KVM_RUN": exits.at("kvm_entry"), "to user space": count.at("kvm_hypercall", f"nr {MARK:#x}"),
             "to exit": count.at("tracing_mark_write", "end"), "exits": sum(exits.exits.values()),
-            "by reason": most(exits.exits), "by process": most(parsed["tasks", name].tasks), "by port": most(exits.ports), "stood still": count.stood_still(),
+            "to ready": parsed["tasks", name].ready, "by reason": most(exits.exits), "by process": most(parsed["tasks", name].tasks), "by port": most(exits.ports), "stood still": count.stood_still(),
             "hung": {p: parsed[p, name].hung for p in PASSES if parsed[p, name].hung} | parsed.get((BESIDE, name), {})}
 
 
@@ -303,6 +307,10 @@ def run(bench, opts):
                             [[n, millions(first[n]["to exit"]),
                               f"{first[n]['to exit'] / first['crun']['to exit']:.1f}" if "crun" in first else "-",
                               str(first[n]["exits"])] for n in boxes]))
+    booted = {n: f["to ready"] for n, f in first.items() if f["to ready"]}
+    if booted:
+        res.tables.append(Table(["from the first KVM_RUN to the agent's ready", "the guest itself", "guest and host"],
+                                [[n, *(millions(k) for k in ready)] for n, ready in booted.items()]))
     if boxes:
         res.tables.append(processes(first, list(boxes)))
     res.tables.append(reasons(first))

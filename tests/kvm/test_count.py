@@ -48,6 +48,19 @@ def test_repeats(t):
         t.true(vmm["by reason"]["vmmcall"] >= 1, "the guest's word is an exit")
 
 
+@case(timeout=300, only=("cor",))
+def test_agent_ready(t):
+    """A guest's own way to the agent's readiness: a part of what it does in all, and of what all do meanwhile."""
+    res = counted(t, "--row", "cor boot")
+    t.report(res.text())
+    boot = res.data["runs"][0]["cor boot"]
+    t.true(boot["to ready"], "a figure")
+    inside, both = boot["to ready"]
+    guest = boot["by process"]["cor-vmm, guest"]
+    t.true(guest / 2 < inside < guest, f"{inside} of {guest}")
+    t.true(inside < both < boot["to exit"], str(boot))
+
+
 @case(timeout=120, only=("cor",))
 def test_failing_row(t):
     """A command that fails ends the count with its words."""
