@@ -75,6 +75,7 @@ static int search_path(const char *dirs, const char *name, char **ret, int *ret_
 	scoped_fd usr = open("/usr", O_PATH | O_CLOEXEC);
 	size_t len;
 
+	(void)usr; /* only held */
 	for (const char *d = dirs;; d += len + 1) {
 		scoped_free char *path = NULL;
 
