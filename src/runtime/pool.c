@@ -266,7 +266,7 @@ void pool_learn(const struct vmcfg *vm, void *arg)
 	struct err e = { 0 };
 	scoped_fd dir = -1;
 
-	if (!ops || !ops->learn || has_images(vm) || !shares || io_mkdirs(shares, 0700) < 0)
+	if (!ops || !ops->learn || !shares || io_mkdirs(shares, 0700) < 0)
 		return;
 	dir = open(vm->template_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir >= 0)

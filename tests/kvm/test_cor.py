@@ -82,6 +82,9 @@ say damaged; printf X | dd of=$(hot) bs=1 seek=8 conv=notrunc 2>/dev/null; run c
 say gone; rm $(hot); run d
 say anew; cor template rm $(basename $(dirname t/default/*/manifest)); cor template make; head -c 6 $(hot); echo
 say all; ls t/default/*/manifest | wc -l; ls t
+image() { cor --set template=on --set image.store=$PWD/store --set template.dir=$PWD/i run --image x --name $1 -- echo fine; }
+say image; "${cor%/*}/cor-image" import bundle/rootfs --name x --store $PWD/store --quiet >/dev/null || echo no; image e
+for i in $(seq 60); do [ -e i/default/*/manifest ] && break; sleep 1; done; head -c 6 i/default/*/hot; echo; image f
 """
 
 
@@ -99,6 +102,8 @@ def test_vmm_hot_pages(t):
     with t.step("learnt anew, nothing left"):
         t.eq(got["anew"], "= 0\n= 0\nCORHOT\n")
         t.eq(got["all"], "1\ndefault\n")
+    with t.step("of an image, learnt beside the first container"):
+        t.eq(got["image"], "fine\n= 0\nCORHOT\nfine\n= 0\n")
         t.eq(res.left or [], [])
 
 
