@@ -38,6 +38,7 @@ static const struct {
 	{ "boot-mounts", "agent", "mounts of /proc, /sys, /dev" },
 	{ "boot-modules", "agent", "modules: virtio, 9p" },
 	{ "boot-settings", "agent", "cgroups, loopback device" },
+	{ "boot-parked", "agent", "what most containers want, made in advance" },
 	{ "boot-channel", "agent", "virtio port opened" },
 	{ "cloned", "VMM up", "hypervisor's own start, state loaded, first message there" },
 	{ "hello", "agent", "first message there" },
