@@ -11,6 +11,7 @@ import sys
 import bundle
 import leak
 from harness import SLOW, case
+from watch import Watch
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import launcher  # noqa: E402
@@ -28,6 +29,13 @@ def use(t, where=None):
     where = where or t.path("templates")
     t.rt.globals = t.rt.globals + ["--set", "template=on", "--set", "pool=0", "--set", f"template.dir={where}"]
     return where / "default"
+
+
+def watched(t, store):
+    """A watch on the store, which is made for it: a maker may be quicker than any look at what it makes."""
+    store.parent.mkdir(mode=0o700, exist_ok=True)
+    store.mkdir(mode=0o700)
+    return Watch(t, store)
 
 
 def listed(t):
@@ -131,9 +139,10 @@ def test_maker_without_space(t):
     t.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", where], check=0)
     t.cleanup(lambda: subprocess.run(["umount", "-l", str(where)], check=False))
     store = use(t, where)
+    made = watched(t, store)
     with t.step("the container goes on"):
         c = t.rt.container(bundle.config("echo up; exec sleep 1000")).up(timeout=120)
-        t.wait(lambda: any(".tmp." in n for n in names(store)), "a template in the making")
+        made.wait("*.tmp.*", "a template in the making", timeout=100)
         t.wait(lambda: not makers(t), "the maker's end", timeout=100)
         t.eq(names(store), [], "what is left")
         t.eq(c.sh("echo still here"), "still here\n")
@@ -169,6 +178,7 @@ def test_maker_without_memory(t):
     """A caller whose cgroup has no room for a second VM: the maker's is killed by the kernel, the container's lives in a
     cgroup of its own and goes on."""
     store = use(t)
+    made = watched(t, store)
     procs = limited(t, 12)  # less than QEMU takes for itself: with a little more it only gets slow
     c = t.rt.container(bundle.config("echo up; exec sleep 1000"))
     argv = t.rt.argv("run", "--detach", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id)
@@ -176,7 +186,7 @@ def test_maker_without_memory(t):
         child = t.spawn(["sh", "-c", 'echo $$ >"$0"; exec "$@"', procs, *argv], stdout=out, stderr=out)
         t.eq(child.wait(100 * SLOW), 0, f"exit code of run; {c.out_path.read_text()}")
     c.pid = c.read_pid()
-    t.wait(lambda: any(".tmp." in n for n in names(store)), "a template in the making")
+    made.wait("*.tmp.*", "a template in the making", timeout=100)
     t.wait(lambda: not makers(t), "the maker's end", timeout=100)
     t.eq(listed(t), [], "templates")
     t.eq(names(store), [], "what is left")
