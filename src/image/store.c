@@ -207,7 +207,7 @@ int store_find(const struct store *s, const char *what, char ret_id[SHA256_HEX],
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
-		if (!str_eq(rows[i].name, what))
+		if (!*rows[i].name || !str_eq(rows[i].name, what)) /* "" is what an image without one has */
 			continue;
 		(void)snprintf(ret_id, SHA256_HEX, "%s", rows[i].id);
 		return 0;

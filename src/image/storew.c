@@ -87,6 +87,18 @@ void store_staging_fini(struct store_staging *g)
 	g->fd = g->lock = -1;
 }
 
+/* Half a layer is made anew, in a file of its own: somebody may have the store's open. */
+static int forget_half(const struct store_staging *g, const char *layer, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+		scoped_free char *name = str_fmt("%s%s", layer, suffixes[i]);
+
+		if (!name || (unlinkat(g->fd, name, 0) < 0 && errno != ENOENT))
+			return err_set(e, name ? -errno : -ENOMEM, "%s: %m", layer);
+	}
+	return 0;
+}
+
 int store_stage_known(const struct store_staging *g, const char *layer, struct err *e)
 {
 	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
@@ -99,9 +111,7 @@ int store_stage_known(const struct store_staging *g, const char *layer, struct e
 			continue;
 		if (errno != ENOENT)
 			return err_set(e, -errno, "%s/%s: %m", g->store->path, from);
-		if (i > 0) /* half a layer: make it anew */
-			(void)unlinkat(g->fd, name, 0);
-		return 0;
+		return forget_half(g, layer, e);
 	}
 	return 1;
 }

@@ -222,6 +222,38 @@ def test_store(t):
         t.has(store("inspect", two["id"], check=2).err, "is damaged", "import it again")
 
 
+@case(timeout=60, only=COR, quick=True)
+def test_no_name(t):
+    """An empty name, as a script's unset variable gives, is nobody's: also where an image has lost its own."""
+    store = Store(t)
+    for n in range(2):
+        (t.dir / "a.tar").write_bytes(tar(entry("a", b"%d" % n)))
+        store.load(t.dir / "a.tar", "--name", "same")
+    ids = [d["id"] for d in store("ls", "--json").json()]
+    for command in ("rm", "inspect", "verify"):
+        with t.step(command):
+            t.has(store(command, "", check=2).err, "no image ''")
+    t.eq([d["id"] for d in store("ls", "--json").json()], ids)
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_half_a_layer(t):
+    """A gc that was killed between a layer's two files: the next import makes a new one. A machine may still map the old."""
+    store = Store(t)
+    (t.dir / "a.tar").write_bytes(tar(entry("a", b"a" * 5000)))
+    layer = pathlib.Path(store.load(t.dir / "a.tar")["layers"][0]["file"])
+    with open(layer, "rb") as mapped:
+        was, data = os.fstat(mapped.fileno()), mapped.read()
+        layer.with_suffix(".sum").unlink()
+        t.eq(store.load(t.dir / "a.tar")["new_layers"], 1)
+        st = os.fstat(mapped.fileno())
+        t.eq((st.st_mtime_ns, st.st_nlink), (was.st_mtime_ns, 0))
+        mapped.seek(0)
+        t.true(mapped.read() == data, "what is mapped stays")
+    t.true(layer.stat().st_ino != was.st_ino, "a file of its own")
+    store("verify")
+
+
 def waits(child):
     """It waits for a lock, or has ended."""
     rows = [line.split() for line in pathlib.Path("/proc/locks").read_text().splitlines()]
