@@ -184,6 +184,8 @@ static int walk_entry(struct walk *w, int dir, const char *name, unsigned depth,
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_set(e, -errno, "%s: %s: %m", w->path, name);
+	if (strlen(name) > UNPACK_NAME_MAX)
+		return err_set(e, -ENOTSUP, "%s has a name of more than %u bytes", w->path, UNPACK_NAME_MAX);
 	w->entries++;
 	if (S_ISREG(st.st_mode))
 		w->bytes += (uint64_t)st.st_size;

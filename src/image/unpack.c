@@ -83,9 +83,9 @@ static int clean_name(const char *name, char **ret, struct err *e)
 		if (n == 2 && memcmp(name, "..", 2) == 0)
 			return err_set(e, -EPERM,
 				       "a path with '..' is refused: it could lead out of the layer");
-		if (n > NAME_MAX || s.len + n > NAME_LEN_MAX)
-			return err_set(e, -ENAMETOOLONG, "its name is too long (%d bytes, %d of one part)",
-				       NAME_LEN_MAX, NAME_MAX);
+		if (n > UNPACK_NAME_MAX || s.len + n > NAME_LEN_MAX)
+			return err_set(e, -ENAMETOOLONG, "its name is too long (%d bytes, %u of one part)",
+				       NAME_LEN_MAX, UNPACK_NAME_MAX);
 		if (n > 0 && !(n == 1 && *name == '.')) {
 			str_add(&s, s.len > 0 ? "/" : "");
 			str_addn(&s, name, n);
@@ -129,40 +129,67 @@ static int through_link(struct err *e, int r, const char *path)
 	return err_set(e, r, "'%s': %m", shown.p ? shown.p : "");
 }
 
-/* Opens the directory `path`, and makes what is missing of it (0755, root's, time 0). */
+static bool is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
+}
+
+static int set_opaque(int in, const char *name)
+{
+	scoped_fd dir = openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return dir < 0 || fsetxattr(dir, OVL_OPAQUE, "y", 1, 0) < 0 ? -errno : 0;
+}
+
+/* Makes the directory `path` (0755, root's, time 0), also where a whiteout is: it hides the one below then.
+ * What is before its last slash is there: no symlink, made or seen in the step before. */
+static int make_parent(struct unpack *u, char *path)
+{
+	char *last = strrchr(path, '/');
+	const char *name = last ? last + 1 : path;
+	scoped_fd in = -1;
+	struct stat st;
+	bool hidden;
+	int r;
+
+	if (last)
+		*last = '\0';
+	r = mnt_open_plain(u->root, last ? path : ".", O_RDONLY | O_DIRECTORY, &in);
+	if (last)
+		*last = '/';
+	if (r < 0)
+		return r;
+	hidden = fstatat(in, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_whiteout(&st);
+	if (hidden && unlinkat(in, name, 0) < 0)
+		return -errno;
+	if (mkdirat(in, name, 0755) < 0)
+		return errno == EEXIST ? -ENOTDIR : -errno;
+	r = hidden ? set_opaque(in, name) : 0;
+	return r < 0 ? r : remember_time(u, path, 0, 0);
+}
+
+/* Opens the directory `path`, and makes what is missing of it. */
 static int open_parent(struct unpack *u, char *path, int *ret, struct err *e)
 {
 	int r = mnt_open_plain(u->root, path, O_RDONLY | O_DIRECTORY, ret);
+	bool missing = r == -ENOENT || r == -ENOTDIR;
 
-	for (char *p = path; r == -ENOENT && p;) {
+	for (char *p = path; missing && p;) {
 		scoped_fd dir = -1;
 		char *slash = strchr(p, '/');
 
 		if (slash)
 			*slash = '\0';
 		r = mnt_open_plain(u->root, path, O_PATH | O_DIRECTORY, &dir);
-		if (r == -ENOENT) {
-			/* what is before the last slash is there: no symlink, made or seen in the step before
-			 */
-			char *last = strrchr(path, '/');
-			scoped_fd in = -1;
-
-			if (last)
-				*last = '\0';
-			r = mnt_open_plain(u->root, last ? path : ".", O_RDONLY | O_DIRECTORY, &in);
-			if (last)
-				*last = '/';
-			if (r == 0 && mkdirat(in, last ? last + 1 : path, 0755) < 0)
-				r = -errno;
-			if (r == 0)
-				r = remember_time(u, path, 0, 0);
-		}
+		if (r == -ENOENT || r == -ENOTDIR)
+			r = make_parent(u, path);
 		if (r < 0)
 			return through_link(e, r, path);
 		if (slash)
 			*slash = '/';
 		p = slash ? slash + 1 : NULL;
-		r = p ? -ENOENT : mnt_open_plain(u->root, path, O_RDONLY | O_DIRECTORY, ret);
+		if (!p)
+			r = mnt_open_plain(u->root, path, O_RDONLY | O_DIRECTORY, ret);
 	}
 	return r < 0 ? through_link(e, r, path) : 0;
 }
@@ -198,13 +225,8 @@ static int find_place(struct unpack *u, const char *name, struct place *ret, str
 	return r;
 }
 
-static bool is_whiteout(const struct stat *st)
-{
-	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
-}
-
 /* Takes away what an earlier entry of this name made. *ret_dir: it is a directory, and stays.
- * *ret_hidden: a whiteout was there: a directory in its place hides the one below. */
+ * *ret_hidden: a whiteout or a file was there: a directory in its place hides the one below. */
 static int make_room(struct unpack *u, const struct place *at, bool for_dir, bool *ret_dir, bool *ret_hidden,
 		     struct err *e)
 {
@@ -214,7 +236,7 @@ static int make_room(struct unpack *u, const struct place *at, bool for_dir, boo
 	if (fstatat(at->dir, at->base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_set(e, -errno, "%m");
 	*ret_dir = S_ISDIR(st.st_mode) && for_dir;
-	*ret_hidden = is_whiteout(&st);
+	*ret_hidden = !S_ISDIR(st.st_mode);
 	if (*ret_dir)
 		return 0;
 	if (unlinkat(at->dir, at->base, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0)
@@ -228,11 +250,13 @@ static int make_room(struct unpack *u, const struct place *at, bool for_dir, boo
 	return 0;
 }
 
+/* mkfs.erofs counts from 1970, and takes what is before for what is far ahead. */
 static struct timespec mtime_of(const struct tar_entry *t)
 {
-	int64_t sec = t->mtime > TIME_MAX ? TIME_MAX : t->mtime < -TIME_MAX / 8 ? -TIME_MAX / 8 : t->mtime;
-
-	return (struct timespec){ .tv_sec = sec, .tv_nsec = (long)t->mtime_ns };
+	if (t->mtime < 0)
+		return (struct timespec){ .tv_sec = 0 };
+	return (struct timespec){ .tv_sec = t->mtime > TIME_MAX ? TIME_MAX : t->mtime,
+				  .tv_nsec = (long)t->mtime_ns };
 }
 
 static int set_xattrs(struct unpack *u, const struct tar_entry *t, int fd, struct err *e)
@@ -317,7 +341,7 @@ static int make_dir(struct unpack *u, const struct tar_entry *t, const struct pl
 	r = set_meta(u, t, fd, e);
 	if (r == 0 && opaque && fsetxattr(fd, OVL_OPAQUE, "y", 1, 0) < 0)
 		r = err_set(e, -errno, OVL_OPAQUE ": %m");
-	if (r == 0 && remember_time(u, at->path, time.tv_sec, t->mtime_ns) < 0)
+	if (r == 0 && remember_time(u, at->path, time.tv_sec, (uint32_t)time.tv_nsec) < 0)
 		r = err_set(e, -ENOMEM, "%m");
 	return r;
 }
@@ -398,8 +422,8 @@ static int make_whiteout(const struct place *at, struct err *e)
 {
 	static const struct timespec zero[2];
 	const char *hidden = at->base + strlen(WHITEOUT);
-	scoped_fd dir = -1;
 	struct stat st;
+	int r;
 
 	if (str_starts(hidden, WHITEOUT) && !str_eq(at->base, OPAQUE))
 		return 0; /* aufs' own notes */
@@ -410,10 +434,8 @@ static int make_whiteout(const struct place *at, struct err *e)
 	if (fstatat(at->dir, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (!S_ISDIR(st.st_mode))
 			return 0;
-		dir = openat(at->dir, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		return dir < 0 || fsetxattr(dir, OVL_OPAQUE, "y", 1, 0) < 0
-			       ? err_set(e, -errno, OVL_OPAQUE ": %m")
-			       : 0;
+		r = set_opaque(at->dir, hidden);
+		return r < 0 ? err_set(e, r, OVL_OPAQUE ": %m") : 0;
 	}
 	if (mknodat(at->dir, hidden, S_IFCHR, makedev(0, 0)) < 0 ||
 	    utimensat(at->dir, hidden, zero, AT_SYMLINK_NOFOLLOW) < 0)

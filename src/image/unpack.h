@@ -5,6 +5,10 @@
 
 #include "image/tar.h"
 
+/* Of one part of a path. Linux has 255; mkfs.erofs (1.5) cuts such a name to 254, onto another file's
+ * perhaps. */
+#define UNPACK_NAME_MAX 254u
+
 enum unpack_devices {
 	UNPACK_USUAL,  /* what every container's /dev has (null, zero, tty...); others are an error */
 	UNPACK_KEEP,   /* all */

@@ -38,7 +38,9 @@ def rich():
         entry("latin-\udce9", b"no utf-8"), entry("nfd-e\u0301", b"nfd"), entry("nfc-\u00e9", b"nfc"),
         entry("gone/.wh.file"), entry("hidden/", kind=tarfile.DIRTYPE), entry("hidden/.wh..wh..opq"),
         entry("hidden/new", b"n"), entry(".wh..wh.plnk"), entry("both/", kind=tarfile.DIRTYPE), entry(".wh.both"),
-        entry(".wh.again"), entry("again/", kind=tarfile.DIRTYPE), entry("twice", b"old"), entry("twice", b"new"))
+        entry(".wh.again"), entry("again/", kind=tarfile.DIRTYPE), entry("twice", b"old"), entry("twice", b"new"),
+        entry(".wh.implied"), entry("implied/in/it", b"i"), entry(".wh.third"), entry("third", b"t"),
+        entry("third/", kind=tarfile.DIRTYPE), entry("old", b"o", mtime=-1000.5), entry("n" * 254, b"longest"))
 
 
 @case(timeout=90, only=COR, quick=True)
@@ -65,6 +67,7 @@ def look(t, m):
         t.eq((m / "bin/busybox").read_bytes(), b"\x7fELF" * 3000)
         t.eq((os.lstat(m / "bin").st_uid, os.lstat(m / "bin").st_mtime), (3, 1000000000))
         t.eq(os.lstat(m / ("d" * 100)).st_mtime, 0, "time of a directory the archive does not have")
+        t.eq(os.lstat(m / "old").st_mtime, 0, "time of a file from before 1970")
     with t.step("links"):
         t.eq(os.lstat(m / "bin/sh").st_ino, st.st_ino)
         t.eq(os.readlink(m / "lib"), "../../../etc")
@@ -78,13 +81,14 @@ def look(t, m):
     with t.step("names as bytes"):
         long = m / "/".join(["d" * 100] * 5) / "long"
         t.eq((long.read_bytes(), os.lstat(long).st_mtime), (b"deep", 1234567890.5))
+        t.eq((m / ("n" * 254)).read_bytes(), b"longest")
         for name, want in (("line\nbreak", b"nl"), ("latin-\udce9", b"no utf-8"), ("nfd-e\u0301", b"nfd"),
                            ("nfc-\u00e9", b"nfc")):
             t.eq((m / name).read_bytes(), want)
     with t.step("whiteouts"):
         gone = os.lstat(m / "gone/file")
         t.true(stat.S_ISCHR(gone.st_mode) and gone.st_rdev == 0, "a device 0:0")
-        for name in ("hidden", "both", "again"):
+        for name in ("hidden", "both", "again", "implied", "third"):
             t.eq(os.getxattr(m / name, "trusted.overlay.opaque"), b"y", name)
         t.eq(sorted(os.listdir(m / "hidden")), ["new"])
         t.true(not [n for n in os.listdir(m) if n.startswith(".wh.")], "no mark is left as a file")
@@ -365,6 +369,7 @@ def plain_attacks():
         ("root is a link", tar(entry(".", kind=tarfile.SYMTYPE, linkname="/")), (), ("root of a layer",)),
         ("long name", header(b"pax", len(long) + 11, b"x") + pad(b"%d path=" % (len(long) + 11) + long + b"\n") + header(b"x") + END,
          (), ("too long",)),
+        ("a part that mkfs.erofs would cut", tar(entry("n" * 254), entry("n" * 255)), (), ("too long", "254 of one part")),
         ("truncated in data", tar(entry("f", bytes(9000)))[:4000], (), ("truncated",)),
         ("truncated between entries", tar(entry("f", bytes(512)))[:1024], (), ("truncated",)),
         ("bad checksum", b"x" + tar(entry("f", b"x"))[1:], (), ("no tar archive",)),

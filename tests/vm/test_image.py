@@ -328,6 +328,12 @@ def test_convert(t):
         os.utime(c.rootfs / "etc/mark", ns=(st.st_atime_ns, st.st_mtime_ns))
         t.eq(c.run(globals_=on, timeout=90).out, "overlay\nother\nwritten\n")
         t.eq(len(layers()), 2)
+    with t.step("with a name that mkfs.erofs would cut: shared, and a line that says so"):
+        long = c.rootfs / ("n" * 255)
+        long.touch()
+        t.has(c.run(globals_=on, timeout=90).err, "is shared as a directory", "254 bytes")
+        t.eq(len(layers()), 2)
+        long.unlink()
     with t.step("an annotation, if cor.conf lets it"):
         conf = json.loads((c.bundle / "config.json").read_text())
         conf["annotations"] = {"dev.cor.image.convert": "true"}
