@@ -157,8 +157,10 @@ static void on_port_open(void *arg)
 	static const struct err none = { 0 };
 	struct control *c = arg;
 
-	if (c->fd >= 0)
-		answer(c, VMMCTL_PORT_OPEN, &none);
+	if (c->fd < 0)
+		return;
+	c->m->on_port_open = NULL; /* told once: a guest could fill the socket, and answers would be lost */
+	answer(c, VMMCTL_PORT_OPEN, &none);
 }
 
 static int take_peer(struct control *c, int fd)

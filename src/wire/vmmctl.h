@@ -30,7 +30,7 @@ enum vmmctl_state { VMMCTL_RUNNING, VMMCTL_PAUSED, VMMCTL_ENDED };
 /* Sent unasked, in place of a verb. */
 enum vmmctl_event {
 	VMMCTL_END = VMMCTL_N, /* the machine's end; state is VMMCTL_ENDED */
-	VMMCTL_PORT_OPEN,      /* the guest has opened its end of the named port */
+	VMMCTL_PORT_OPEN,      /* the guest has opened its end of the named port; once */
 };
 
 /* To every request, and of every event. */

@@ -457,6 +457,33 @@ static void test_hot_pages(void **state)
 	(void)close(memory_fd);
 }
 
+/* A guest that opens its port for ever does not fill the socket: each request has its answer. */
+static void test_control_port(void **state)
+{
+	const struct vmmctl_request q = { .magic = VMMCTL_MAGIC, .verb = VMMCTL_INFO };
+	struct vmmctl_answer a;
+	struct vmm_cfg cfg = config();
+	struct control c;
+	int pair[2];
+
+	(void)state;
+	hv_fake_init(&fake);
+	assert_int_equal(machine_build(&m, &fake.hv, &cfg, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(control_init(&c, &m, pair[0], NULL), 0);
+	for (int i = 0; i < 10000 && m.on_port_open; i++)
+		m.on_port_open(m.on_port_arg);
+	assert_int_equal(write(pair[1], &q, sizeof q), sizeof q);
+	assert_int_equal(loop_once(&m.loop, 0), 0);
+	assert_int_equal(read(pair[1], &a, sizeof a), sizeof a);
+	assert_int_equal(a.verb, VMMCTL_PORT_OPEN);
+	assert_int_equal(read(pair[1], &a, sizeof a), sizeof a);
+	assert_int_equal(a.verb, VMMCTL_INFO);
+	control_fini(&c);
+	(void)close(pair[1]);
+	machine_fini(&m);
+}
+
 /* Who speaks something else is disconnected; the end is told unasked. */
 static void test_control_garbage(void **state)
 {
@@ -650,6 +677,7 @@ int main(void)
 		cmocka_unit_test(test_control_and_snapshot),
 		cmocka_unit_test(test_saved_memory),
 		cmocka_unit_test(test_control_garbage),
+		cmocka_unit_test(test_control_port),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_huge_pages),
