@@ -31,11 +31,12 @@
 #define DEVICE          "/dev/kvm"
 #define SHARE_TAG       "cor"
 #define SAVE_TIMEOUT_MS 30000 /* a state is some KiB, but the machine may be busy */
-#define EVENTS_MAX      64    /* unasked messages before an answer */
+#define EVENTS_MAX      64    /* messages before an answer */
 #define NS_PER_MS       1000000u
 
 struct kvm {
-	int control; /* SOCK_SEQPACKET to cor-vmm; -1 */
+	int control;   /* SOCK_SEQPACKET to cor-vmm; -1 */
+	unsigned owed; /* answers, in the order of their requests: some come after we have given up */
 	bool port_open;
 };
 
@@ -354,12 +355,16 @@ static int command(struct hv *hv, enum vmmctl_verb verb, const int *fds, size_t 
 	r = io_send_fds(k->control, &q, sizeof q, fds, n_fds);
 	if (r < 0)
 		return err_set(e, r, "the hypervisor's control connection: %m");
+	k->owed++;
 	for (unsigned i = 0; i < EVENTS_MAX; i++) {
 		r = receive(k, until, &a, e);
 		if (r < 0)
 			return r;
-		if (a.verb == verb)
-			return a.result < 0 ? err_import(e, a.result, a.text, strlen(a.text)) : 0;
+		if (a.verb >= VMMCTL_N || --k->owed > 0)
+			continue; /* unasked, or the answer to an earlier request */
+		if (a.verb != verb)
+			return err_set(e, -EPROTO, "the hypervisor answers what was not asked");
+		return a.result < 0 ? err_import(e, a.result, a.text, strlen(a.text)) : 0;
 	}
 	return err_set(e, -EPROTO, "the hypervisor talks without being asked");
 }

@@ -1,10 +1,11 @@
 /* test_vmm.c - the driver for cor-vmm (hyper/kvm.h): its arguments against lists, and its jailed starts, for
- * which shell scripts stand in. The whole runs in lane kvm. */
+ * which shell scripts stand in, and its control socket. The whole runs in lane kvm. */
 #include "unit.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "hyper/jailed.h"
 #include "hyper/kvm.h"
 #include "tmpdir.h"
+#include "wire/vmmctl.h"
 
 static struct vmcfg config(void)
 {
@@ -189,6 +191,103 @@ static void test_cmdline(void **state)
 	assert_null(strstr(words.p, "ttyS0"));
 }
 
+/* ---- control: the test is cor-vmm, and the driver's time is up when nothing stands there ---- */
+
+int __real_io_wait_readable(int fd, int timeout_ms);
+int __wrap_io_wait_readable(int fd, int timeout_ms);
+
+int __wrap_io_wait_readable(int fd, int timeout_ms unused_arg)
+{
+	return __real_io_wait_readable(fd, 0);
+}
+
+struct vmm {
+	struct hv *hv;
+	int sock; /* cor-vmm's end */
+};
+
+static int set_up_vmm(void **state)
+{
+	static struct vmm v;
+	struct vmcfg cfg = config();
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    hv_new(&cfg, &v.hv, NULL) < 0 || v.hv->ops->attach(v.hv, pair[0]) < 0)
+		return -1;
+	v.hv->pid = getpid();
+	v.sock = pair[1];
+	*state = &v;
+	return 0;
+}
+
+static int tear_down_vmm(void **state)
+{
+	struct vmm *v = *state;
+
+	v->hv->pid = -1; /* nothing to be killed */
+	hv_free(v->hv);
+	scope_close(&v->sock);
+	return 0;
+}
+
+static void say(const struct vmm *v, uint32_t verb, int result)
+{
+	const struct vmmctl_answer a = {
+		.magic = VMMCTL_MAGIC, .verb = verb, .result = result, .text = "said so"
+	};
+
+	assert_int_equal(write(v->sock, &a, sizeof a), sizeof a);
+}
+
+static void hear(const struct vmm *v, uint32_t verb)
+{
+	struct vmmctl_request q;
+
+	assert_int_equal(read(v->sock, &q, sizeof q), sizeof q);
+	assert_int_equal(q.magic, VMMCTL_MAGIC);
+	assert_int_equal(q.verb, verb);
+}
+
+static void test_commands(void **state)
+{
+	struct vmm *v = *state;
+	struct err e = { 0 };
+
+	say(v, VMMCTL_PORT_OPEN, 0);
+	say(v, VMMCTL_PAUSE, 0);
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), 0);
+	hear(v, VMMCTL_PAUSE);
+	say(v, VMMCTL_RESUME, -EBUSY);
+	assert_int_equal(v->hv->ops->resume(v->hv, &e), -EBUSY);
+	assert_non_null(strstr(e.msg, "said so"));
+	say(v, VMMCTL_SAVE, 0);
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), -EPROTO);
+	hear(v, VMMCTL_RESUME);
+	hear(v, VMMCTL_PAUSE);
+	scope_close(&v->sock);
+	v->sock = -1;
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), -EPIPE);
+	v->hv->pid = -1;
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), -ESRCH);
+}
+
+/* An answer that comes after its time is none to the next request, also of the same kind. */
+static void test_late_answers(void **state)
+{
+	struct vmm *v = *state;
+	struct err e = { 0 };
+
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), -ETIMEDOUT);
+	assert_int_equal(v->hv->ops->resume(v->hv, &e), -ETIMEDOUT);
+	say(v, VMMCTL_PAUSE, 0);
+	say(v, VMMCTL_RESUME, 0);
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), -ETIMEDOUT);
+	say(v, VMMCTL_PAUSE, 0);
+	say(v, VMMCTL_RESUME, 0);
+	assert_int_equal(v->hv->ops->resume(v->hv, &e), 0);
+}
+
 /* ---- a jailed start ---- */
 
 struct launch {
@@ -325,6 +424,8 @@ int main(void)
 		cmocka_unit_test(test_template),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline),
+		cmocka_unit_test_setup_teardown(test_commands, set_up_vmm, tear_down_vmm),
+		cmocka_unit_test_setup_teardown(test_late_answers, set_up_vmm, tear_down_vmm),
 		cmocka_unit_test_setup_teardown(test_jailed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_jail_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_jail_missing, set_up, tear_down),
