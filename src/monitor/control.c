@@ -331,6 +331,8 @@ static void stand(struct conn *c, enum life_event event, int (*fn)(struct hv *hv
 	r = fn(c->m->hv, &e);
 	if (r == 0)
 		(void)monitor_event(c->m, event);
+	else if (event == LIFE_DO_PAUSE)
+		may_fail(c->m->hv->ops->resume(c->m->hv, NULL)); /* it may stand still after its time */
 	answer(c, r, r < 0 ? e.msg : NULL);
 }
 

@@ -53,6 +53,7 @@ static int fake_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 
 	if (str_eq(cfg->hypervisor_path, "/missing"))
 		return err_set(e, -ENOENT, "the scripted hypervisor is missing");
+	hv->priv = str_eq(cfg->hypervisor_path, "/slow") ? hv : NULL;
 	hv->pid = fork();
 	if (hv->pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -70,10 +71,8 @@ static int fake_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 
 static int fake_pause(struct hv *hv, struct err *e)
 {
-	(void)hv;
-	(void)e;
 	note('P');
-	return 0;
+	return hv->priv ? err_set(e, -ETIMEDOUT, "the scripted hypervisor did not answer in time") : 0;
 }
 
 static int fake_resume(struct hv *hv, struct err *e)

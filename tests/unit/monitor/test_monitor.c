@@ -499,6 +499,24 @@ static void test_pause(void **state)
 	(void)close(verb);
 }
 
+/* The VM may stand still after the verb was told that it does not: it is told to go on. */
+static void test_pause_late(void **state)
+{
+	static char slow[] = "/slow";
+	struct rig *r = *state;
+	int verb;
+
+	r->plan.vm.hypervisor_path = slow;
+	rig_run(r);
+	verb = verb_connect(r);
+	verb_send(verb, MSG_C_PAUSE, NULL, NULL, NULL, 0);
+	verb_result(verb, -ETIMEDOUT, "did not answer in time");
+	assert_int_equal(rig_hv_op(r), 'P');
+	assert_int_equal(rig_hv_op(r), 'R');
+	assert_string_equal(rig_file(r, "phase"), "running\n");
+	(void)close(verb);
+}
+
 static void test_terminal(void **state)
 {
 	struct rig *r = *state;
@@ -575,6 +593,7 @@ int main(void)
 		T(test_kill_ends_a_deaf_guest),
 		T(test_kill_ends_the_wait_for_output),
 		T(test_pause),
+		T(test_pause_late),
 		T(test_terminal),
 		T(test_marks),
 	};
