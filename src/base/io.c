@@ -240,6 +240,19 @@ int io_close_from(const int *keep, size_t n)
 	}
 }
 
+int io_open_dir_at(int dirfd, const char *name, DIR **ret)
+{
+	scoped_fd fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	*ret = fdopendir(fd);
+	if (!*ret)
+		return -errno;
+	(void)take_fd(&fd); /* the stream's */
+	return 0;
+}
+
 int io_mkdirs(const char *path, mode_t mode)
 {
 	scoped_free char *p = strdup(path);

@@ -54,6 +54,10 @@ int must_check io_unshare_open(int fd);
 /* Closes every fd >= 3 that is not in keep[n]. */
 int must_check io_close_from(const int *keep, size_t n);
 
+/* Opens the directory `name` (may be ".") below dirfd to be read from its beginning; the caller closes *ret.
+ */
+int must_check io_open_dir_at(int dirfd, const char *name, DIR **ret);
+
 /* Removes a directory tree below dirfd without following symlinks or crossing mounts; a missing
  * one is no error. */
 int must_check io_remove_tree_at(int dirfd, const char *name);

@@ -203,14 +203,12 @@ static int build(const struct template_store *s, int store, const char *key, con
 static int clean(const struct template_store *s, int store, struct err *e)
 {
 	scoped_dir d = NULL;
-	scoped_fd fd = openat(store, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *ent;
 	struct manifest m;
+	int r = io_open_dir_at(store, ".", &d);
 
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d)
-		return err_set(e, -errno, "template.dir %s: %m", s->dir);
-	(void)take_fd(&fd); /* d's */
+	if (r < 0)
+		return err_set(e, r, "template.dir %s: %m", s->dir);
 	while ((ent = readdir(d)) != NULL) {
 		if (ent->d_name[0] == '.' || str_eq(ent->d_name, LOCK_FILE))
 			continue;

@@ -144,15 +144,12 @@ int store_read_names(const struct store *s, struct store_row **ret, size_t *ret_
 
 int store_read_ids(const struct store *s, struct strv *ret, struct err *e)
 {
-	int fd = openat(s->fd, "images", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	scoped_dir d = fd >= 0 ? fdopendir(fd) : NULL;
+	scoped_dir d = NULL;
 	struct dirent *de;
+	int r = io_open_dir_at(s->fd, "images", &d);
 
-	if (!d) {
-		if (fd >= 0)
-			(void)close(fd);
-		return errno == ENOENT ? 0 : err_set(e, -errno, "%s/images: %m", s->path);
-	}
+	if (r < 0)
+		return r == -ENOENT ? 0 : err_set(e, r, "%s/images: %m", s->path);
 	while ((errno = 0, de = readdir(d))) {
 		if (store_is_hex(de->d_name, SHA256_HEX - 1))
 			strv_add(ret, de->d_name);

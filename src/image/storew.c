@@ -18,16 +18,12 @@ static const char *const suffixes[] = { ".erofs", ".sum" };
 static int each(const struct store *s, const char *name, int (*fn)(void *arg, int dir, const char *name),
 		void *arg, struct err *e)
 {
-	int fd = openat(s->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	scoped_dir d = fd >= 0 ? fdopendir(fd) : NULL;
+	scoped_dir d = NULL;
 	struct dirent *de;
-	int r = 0;
+	int r = io_open_dir_at(s->fd, name, &d);
 
-	if (!d) {
-		if (fd >= 0)
-			(void)close(fd);
-		return errno == ENOENT ? 0 : err_set(e, -errno, "%s/%s: %m", s->path, name);
-	}
+	if (r < 0)
+		return r == -ENOENT ? 0 : err_set(e, r, "%s/%s: %m", s->path, name);
 	while (r == 0 && (errno = 0, de = readdir(d))) {
 		if (!str_eq(de->d_name, ".") && !str_eq(de->d_name, ".."))
 			r = fn(arg, dirfd(d), de->d_name);

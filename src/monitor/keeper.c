@@ -114,6 +114,17 @@ static void end(struct keeper *k, int code, const char *why)
 	loop_stop(&k->m->loop);
 }
 
+/* Tells the maker that the VM is as it was asked for; r < 0 and *e: why it is not. */
+static bool report(struct keeper *k, int r, const struct err *e)
+{
+	if (r == 0)
+		r = ctl_send(k->m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
+	if (r < 0)
+		end(k, r, e->code ? e->msg : strerror(-r));
+	k->ready = r == 0;
+	return k->ready;
+}
+
 static void on_vm_end(struct source *s, uint32_t events unused_arg)
 {
 	struct keeper *k = container_of(s, struct keeper, vm);
@@ -363,13 +374,8 @@ static void become_ready(struct keeper *k)
 	}
 	if (r == 0)
 		r = loop_timer_set(&k->timer, WAIT_MAX_S * 1000ull);
-	if (r == 0)
-		r = ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
-	if (r < 0) {
-		end(k, r, e.code ? e.msg : strerror(-r));
+	if (!report(k, r, &e))
 		return;
-	}
-	k->ready = true;
 	loop_del(&m->sync_src);
 	scope_close(&m->sync_fd);
 	m->sync_fd = -1;
@@ -427,14 +433,8 @@ static void learn(struct keeper *k)
 	struct err e = { 0 };
 	int r = m->hv->ops->learn(m->hv, m->plan.vm.template_dir, &e);
 
-	if (r == 0)
-		r = ctl_send(m->sync_fd, MSG_S_CREATED, NULL, NULL, NULL, 0);
-	if (r < 0) {
-		end(k, r, e.code ? e.msg : strerror(-r));
-		return;
-	}
-	k->ready = true;
-	loop_stop(&m->loop);
+	if (report(k, r, &e))
+		loop_stop(&m->loop);
 }
 
 static void on_result(struct keeper *k, uint32_t id, const struct msg_result *res)

@@ -83,19 +83,12 @@ int cg2_make(int parent, const char *name, int *ret_fd)
 /* Calls fn for every cgroup below `cg`, the deepest first; not for cg itself. */
 static int each_below(int cg, unsigned depth, int (*fn)(int parent, const char *name, void *arg), void *arg)
 {
-	int dup = openat(cg, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	scoped_dir dir = NULL;
 	struct dirent *ent;
-	int r;
+	int r = io_open_dir_at(cg, ".", &dir);
 
-	if (dup < 0)
-		return -errno;
-	dir = fdopendir(dup);
-	if (!dir) {
-		r = -errno;
-		(void)close(dup);
+	if (r < 0)
 		return r;
-	}
 	while ((errno = 0, ent = readdir(dir)) != NULL) {
 		scoped_fd sub = -1;
 

@@ -15,6 +15,7 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
+#include "base/io.h"
 #include "base/str.h"
 
 /* From linux/mount.h, which can't be included beside every libc's sys/mount.h. */
@@ -478,19 +479,12 @@ static int copy_entry(int from, int to, const char *name, unsigned depth)
 
 int mnt_copy_tree(int from, int to, unsigned depth)
 {
-	int dup = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	scoped_dir dir = NULL;
 	struct dirent *ent;
-	int r;
+	int r = io_open_dir_at(from, ".", &dir);
 
-	if (dup < 0)
-		return -errno;
-	dir = fdopendir(dup);
-	if (!dir) {
-		r = -errno;
-		(void)close(dup);
+	if (r < 0)
 		return r;
-	}
 	while ((errno = 0, ent = readdir(dir)) != NULL) {
 		if (strcmp(ent->d_name, ".") == 0 || strcmp(ent->d_name, "..") == 0)
 			continue;

@@ -381,6 +381,38 @@ static void test_mkdirs(void **state)
 	assert_int_equal(io_mkdirs("", 0700), -ENOENT);
 }
 
+static size_t entries(DIR *d)
+{
+	size_t n = 0;
+
+	while (readdir(d))
+		n++;
+	return n;
+}
+
+/* Each has a position of its own, and the descriptor behind it goes with it. */
+static void test_open_dir(void **state)
+{
+	struct tmpdir *t = *state;
+	int before, after;
+
+	assert_int_equal(tmpdir_write(t, "f", ""), 0);
+	before = dup(t->fd);
+	assert_int_equal(close(before), 0);
+	for (int i = 0; i < 2; i++) {
+		scoped_dir d = NULL;
+
+		assert_int_equal(io_open_dir_at(t->fd, ".", &d), 0);
+		assert_int_equal(entries(d), 3);
+		assert_true(fcntl(dirfd(d), F_GETFD) & FD_CLOEXEC);
+	}
+	assert_int_equal(io_open_dir_at(t->fd, "none", &(DIR *){ NULL }), -ENOENT);
+	assert_int_equal(io_open_dir_at(t->fd, "f", &(DIR *){ NULL }), -ENOTDIR);
+	after = dup(t->fd);
+	assert_int_equal(close(after), 0);
+	assert_int_equal(after, before);
+}
+
 static void on_alarm(int sig)
 {
 }
@@ -464,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_memfd),
 		cmocka_unit_test(test_close_from),
 		with_tmpdir(test_mkdirs),
+		with_tmpdir(test_open_dir),
 		cmocka_unit_test(test_wait_readable),
 		cmocka_unit_test(test_wait_eof),
 		cmocka_unit_test(test_unshare_open),
