@@ -79,20 +79,14 @@ int do_open(struct call *c)
 static int create(struct call *c, int dirfd, const char *name, int *ret)
 {
 	const struct fuse_create_in *in = CALL_ARG(c, struct fuse_create_in);
-	int flags = ((int)in->flags & OPEN_FLAGS) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, fd,
-	    r;
+	int flags = ((int)in->flags & OPEN_FLAGS) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+	int r = make_begin(c, in->umask);
 
-	(void)umask(in->umask & 0777);
-	fd = openat(dirfd, name, flags, in->mode & 07777);
-	r = fd < 0 ? -errno : 0;
-	(void)umask(0);
-	if (r == 0)
-		r = give_to_caller(c, dirfd, fd, name, S_IFREG | (in->mode & 07777));
-	if (r < 0 && fd >= 0) {
-		(void)unlinkat(dirfd, name, 0);
-		(void)close(fd);
-	}
-	*ret = fd;
+	if (r < 0)
+		return r;
+	*ret = openat(dirfd, name, flags, in->mode & 07777);
+	r = *ret < 0 ? -errno : 0;
+	make_end(c);
 	return r;
 }
 
@@ -150,14 +144,13 @@ int do_tmpfile(struct call *c)
 	if (dirfd < 0 || !o)
 		return dirfd < 0 ? dirfd : -EINVAL;
 	r = inodes_make_room(c->fs);
+	if (r == 0)
+		r = make_begin(c, in->umask);
 	if (r < 0)
 		return r;
-	(void)umask(in->umask & 0777);
 	fd = openat(dirfd, ".", ((int)in->flags & OPEN_FLAGS) | O_TMPFILE | O_CLOEXEC, in->mode & 07777);
 	r = fd < 0 ? -errno : 0;
-	(void)umask(0);
-	if (r == 0)
-		r = give_to_caller(c, dirfd, fd, "", S_IFREG | (in->mode & 07777));
+	make_end(c);
 	if (r == 0)
 		r = inode_nameless(c->fs, fd, &i, &st);
 	if (r < 0)

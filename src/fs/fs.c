@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,7 +210,11 @@ int fs_open(const struct fs_conf *conf, struct fs **ret, struct err *e)
 	if (!fs)
 		return err_set(e, -ENOMEM, "out of memory");
 	fs->conf = *conf;
+	fs->uid = geteuid();
+	fs->gid = getegid();
 	handles_init(fs);
+	if (prctl(PR_GET_PDEATHSIG, &fs->pdeathsig, 0, 0, 0) < 0)
+		fs->pdeathsig = 0;
 	r = fchdir(conf->fds) < 0 ? err_set(e, -errno, "the directory of descriptors: %m") : 0;
 	if (r == 0) {
 		r = inodes_init(fs);

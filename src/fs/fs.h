@@ -39,7 +39,8 @@ struct fs_conf {
 struct fs;
 
 /* Makes a server. The process' working directory becomes conf->fds: descriptors are reopened, and extended
- * attributes reached, by their number there. The umask is the server's to change. */
+ * attributes reached, by their number there. The umask is the server's to change, and so are the ids that it
+ * makes files with: a root needs SECBIT_NO_SETUID_FIXUP, or it makes them with its user's rights. */
 int must_check fs_open(const struct fs_conf *conf, struct fs **ret, struct err *e);
 void fs_close(struct fs *fs); /* NULL is fine */
 

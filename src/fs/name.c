@@ -1,10 +1,13 @@
-/* name.c - making, removing and renaming. Everything is made by the server's user and given to the guest's
- * afterwards; the guest's kernel has checked that its user may. */
+/* name.c - making, removing and renaming. Everything is made with the guest's user as its maker, so that the
+ * host's kernel says whose it is, through an idmapped mount, too; and with the server's rights: the guest's
+ * kernel has checked that its user may. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,38 +25,43 @@ static int dir_of(struct call *c, struct inode **dir, int *fd)
 	return S_ISDIR((*dir)->key.type) ? 0 : -ENOTDIR;
 }
 
-int give_to_caller(struct call *c, int dirfd, int fd, const char *name, mode_t mode)
+int make_begin(const struct call *c, uint32_t mask)
 {
-	struct stat parent, st;
+	const struct fs *fs = c->fs;
+	uid_t uid = c->h.uid;
 	gid_t gid = c->h.gid;
 
-	if (fstatat(dirfd, "", &parent, AT_EMPTY_PATH) < 0)
-		return -errno;
-	if (parent.st_mode & S_ISGID)
-		gid = parent.st_gid; /* its own, as set when it was made */
-	if (fchownat(fd >= 0 ? fd : dirfd, fd >= 0 ? "" : name, c->h.uid, gid,
-		     AT_SYMLINK_NOFOLLOW | (fd >= 0 ? AT_EMPTY_PATH : 0)) < 0)
-		return -errno;
-	/* the change of owner took suid and sgid away; of what default ACLs made of the mode nothing else
-	 * changes */
-	if (!(mode & (S_ISUID | S_ISGID)) || !S_ISREG(mode))
+	/* not for us: for the default ACL of the directory, which takes its place if there is one */
+	(void)umask(mask & 0777);
+	if (uid == fs->uid && gid == fs->gid)
 		return 0;
-	if (fstatat(fd >= 0 ? fd : dirfd, fd >= 0 ? "" : name, &st,
-		    AT_SYMLINK_NOFOLLOW | (fd >= 0 ? AT_EMPTY_PATH : 0)) < 0)
-		return -errno;
-	mode = (st.st_mode & 01777) | (mode & (S_ISUID | S_ISGID));
-	if ((fd >= 0 ? fchmod(fd, mode) : fchmodat(dirfd, name, mode, 0)) < 0)
-		return -errno;
-	return 0;
+	/* neither can say that it failed; -1 is nobody's and asks */
+	(void)setfsgid(gid);
+	(void)setfsuid(uid);
+	if ((uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid)
+		return 0;
+	make_end(c);
+	return -EINVAL;
 }
 
-/* What was made for a caller that can't have it goes again. */
+void make_end(const struct call *c)
+{
+	const struct fs *fs = c->fs;
+
+	(void)umask(0);
+	if (c->h.uid == fs->uid && c->h.gid == fs->gid)
+		return;
+	(void)setfsuid(fs->uid);
+	(void)setfsgid(fs->gid);
+	if (fs->pdeathsig) /* a change of ids clears it; it can't fail */
+		(void)prctl(PR_SET_PDEATHSIG, fs->pdeathsig, 0, 0, 0);
+}
+
+/* What the caller can't be told of goes again. */
 static int finish(struct call *c, struct inode *dir, int dirfd, const char *name, mode_t mode)
 {
-	int r = give_to_caller(c, dirfd, -1, name, mode);
+	int r = reply_entry(c, dir, name);
 
-	if (r == 0)
-		r = reply_entry(c, dir, name);
 	if (r < 0)
 		(void)unlinkat(dirfd, name, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
 	return r;
@@ -71,10 +79,11 @@ int do_mkdir(struct call *c)
 		r = dir_of(c, &dir, &fd);
 	if (r < 0)
 		return r;
-	/* not for us: for the default ACL of the directory, which takes its place if there is one */
-	(void)umask(in->umask & 0777);
+	r = make_begin(c, in->umask);
+	if (r < 0)
+		return r;
 	r = mkdirat(fd, name, in->mode & MODE_BITS) < 0 ? -errno : 0;
-	(void)umask(0);
+	make_end(c);
 	return r == 0 ? finish(c, dir, fd, name, S_IFDIR) : r;
 }
 
@@ -92,9 +101,11 @@ int do_mknod(struct call *c)
 		return r;
 	if (S_ISDIR(in->mode) || S_ISLNK(in->mode))
 		return -EINVAL;
-	(void)umask(in->umask & 0777);
+	r = make_begin(c, in->umask);
+	if (r < 0)
+		return r;
 	r = mknodat(fd, name, in->mode, rdev_decode(in->rdev)) < 0 ? -errno : 0;
-	(void)umask(0);
+	make_end(c);
 	return r == 0 ? finish(c, dir, fd, name, in->mode) : r;
 }
 
@@ -110,11 +121,13 @@ int do_symlink(struct call *c)
 		r = call_text(c, next, &target, NULL);
 	if (r == 0)
 		r = dir_of(c, &dir, &fd);
+	if (r == 0)
+		r = make_begin(c, 0);
 	if (r < 0)
 		return r;
-	if (symlinkat(target, fd, name) < 0)
-		return -errno;
-	return finish(c, dir, fd, name, S_IFLNK);
+	r = symlinkat(target, fd, name) < 0 ? -errno : 0;
+	make_end(c);
+	return r == 0 ? finish(c, dir, fd, name, S_IFLNK) : r;
 }
 
 int do_link(struct call *c)
@@ -136,9 +149,12 @@ int do_link(struct call *c)
 	if (from_fd < 0)
 		return from_fd;
 	(void)snprintf(number, sizeof number, "%d", from_fd); /* below /proc/self/fd, where we stand */
-	if (linkat(AT_FDCWD, number, fd, name, AT_SYMLINK_FOLLOW) < 0)
-		return -errno;
-	return reply_entry(c, dir, name);
+	r = make_begin(c, 0); /* a name, too, can only be made by who is mapped */
+	if (r < 0)
+		return r;
+	r = linkat(AT_FDCWD, number, fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+	make_end(c);
+	return r == 0 ? reply_entry(c, dir, name) : r;
 }
 
 static int remove_name(struct call *c, int flags)
@@ -189,8 +205,13 @@ static int rename_names(struct call *c, size_t off, uint64_t new_id, unsigned fl
 		return new_fd;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
 		inode_losing_name(c->fs, new_dir, to);
-	if (syscall(SYS_renameat2, fd, from, new_fd, to, flags) < 0) /* not in every libc */
-		return -errno;
+	r = make_begin(c, 0); /* RENAME_WHITEOUT makes something */
+	if (r < 0)
+		return r;
+	r = syscall(SYS_renameat2, fd, from, new_fd, to, flags) < 0 ? -errno : 0; /* not in every libc */
+	make_end(c);
+	if (r < 0)
+		return r;
 	inode_moved_to(c->fs, new_dir, to);
 	if (flags & RENAME_EXCHANGE)
 		inode_moved_to(c->fs, dir, from);

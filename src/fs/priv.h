@@ -62,6 +62,9 @@ struct slot {
 
 struct fs {
 	struct fs_conf conf;
+	uid_t uid; /* ours */
+	gid_t gid;
+	int pdeathsig;
 	bool ready;        /* INIT was served */
 	bool setxattr_ext; /* SETXATTR has the longer arguments */
 	struct inode *root;
@@ -159,8 +162,10 @@ void put_entry(struct call *c, struct fuse_entry_out *o, struct inode *i, const 
 /* Replies with a file that was just found or made: dir/name. */
 int must_check reply_entry(struct call *c, struct inode *dir, const char *name);
 
-/* name.c: a file was just made as dir/name by root; gives it to the caller. mode: with its suid and sgid. */
-int must_check give_to_caller(struct call *c, int dirfd, int fd, const char *name, mode_t mode);
+/* name.c. What is made from here to make_end() is the caller's, with his umask. -EINVAL: the host has no such
+ * user or group. */
+int must_check make_begin(const struct call *c, uint32_t mask);
+void make_end(const struct call *c);
 
 /* The requests. 0 or -errno. */
 int do_init(struct call *c);

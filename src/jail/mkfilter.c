@@ -218,7 +218,6 @@ static const struct rule fsd[] = {
 	{ CALL(openat) },
 	{ CALL(open) },
 	{ CALL(statx) },
-	{ CALL(newfstatat) },
 	{ CALL(fstatfs) },
 	{ CALL(getdents64) },
 	{ CALL(readlinkat) },
@@ -229,7 +228,6 @@ static const struct rule fsd[] = {
 	{ CALL(unlinkat) },
 	{ CALL(renameat2) },
 	{ CALL(fchownat) },
-	{ CALL(fchmod) },
 	{ CALL(fchmodat) },
 	{ CALL(truncate) },
 	{ CALL(utimensat) },
@@ -241,6 +239,11 @@ static const struct rule fsd[] = {
 	{ CALL(pwritev2) },
 	{ CALL(syncfs) },
 	{ CALL(umask) },
+	{ CALL(setfsuid) }, /* who makes a file: no other ids */
+	{ CALL(setfsgid) },
+	{ CALL(geteuid) },
+	{ CALL(getegid) },
+	{ CALL(prctl), IF(0, WORD, PR_GET_PDEATHSIG) },
 	{ CALL(fchdir) },
 	{ CALL(prlimit64), IF(0, WORD, 0) }, /* its own limit of open files, up to the hard one */
 };

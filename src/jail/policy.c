@@ -30,7 +30,7 @@ static const struct jail_policy policies[] = {
 		.filter_len = &filter_fsd_len,
 		/* it makes files for every user of the guest, whose kernel has checked that they may */
 		.caps = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_FSETID) | CAP(CAP_MKNOD) |
-			CAP(CAP_SETFCAP),
+			CAP(CAP_SETFCAP) | CAP(CAP_SETUID) | CAP(CAP_SETGID), /* the filter: setfsuid, setfsgid */
 		.share_root = true,
 		.fd_dir = true,
 		.limits = {

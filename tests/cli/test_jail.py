@@ -186,7 +186,7 @@ class FileServer:
 
 @case(only=COR, quick=True)
 def test_file_server(t):
-    """Policy fsd: root without a user namespace, six capabilities, a root that what is mounted there fills."""
+    """Policy fsd: root without a user namespace, eight capabilities, a root that what is mounted there fills."""
     server = FileServer(t)
     ask, child, ours = server.ask, server.child, server.ours
 
@@ -194,11 +194,12 @@ def test_file_server(t):
         t.eq(ask(FUSE_INIT, 0, struct.pack("<IIII", 7, 38, 65536, 0)), 0)
         t.eq(ask(FUSE_MKDIR, 1, struct.pack("<II", 0o750, 0) + b"dir\0", uid=5), 0)
         t.eq(ask(FUSE_MKDIR, 1, struct.pack("<II", 0o750, 0) + b"../dir\0"), -errno.EINVAL)
+        t.eq(ask(FUSE_MKDIR, 1, struct.pack("<II", 0o750, 0) + b"nobodys\0", uid=0xffffffff), -errno.EINVAL)
     pid = leak.descendants(child.pid)[0]
     fields = stat_fields(pid)
     with t.step("its rights"):
         t.eq(fields["Uid"].split(), ["0"] * 4)
-        t.eq({fields["CapPrm"], fields["CapEff"], fields["CapBnd"]}, {"000000008800001b"})
+        t.eq({fields["CapPrm"], fields["CapEff"], fields["CapBnd"]}, {"00000000880000db"})
         t.eq((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"))
         t.eq(os.readlink(f"/proc/{pid}/ns/user"), os.readlink("/proc/self/ns/user"))
         for ns in set(NAMESPACES) - {"user"}:

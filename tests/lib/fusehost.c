@@ -7,10 +7,12 @@
  * there were, and what is left. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/securebits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -48,6 +50,9 @@ int main(int argc, char **argv)
 	dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (conf.root < 0 || conf.fds < 0 || dev < 0)
 		return fail(argv[1]);
+	/* as the jail does */
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
+		return fail("securebits");
 	data = str_fmt("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", dev);
 	if (mount("fusehost", argv[2], "fuse", 0, data) < 0)
 		return fail(argv[2]);

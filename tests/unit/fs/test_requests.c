@@ -4,9 +4,13 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <linux/securebits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include "fs/fs.h"
@@ -17,7 +21,7 @@
 static struct {
 	struct tmpdir *dir;
 	int before, in;
-	uint32_t uid, pid; /* who asks */
+	uint32_t uid, gid, pid; /* who asks */
 	const char *main;
 	struct fs *fs;
 	_Alignas(8) uint8_t req[FS_REQ_MAX], reply[FS_REPLY_MAX];
@@ -32,6 +36,7 @@ static int ask(uint32_t opcode, uint64_t node, const void *arg, size_t n, size_t
 				    .unique = 9,
 				    .nodeid = node,
 				    .uid = t.uid,
+				    .gid = t.gid,
 				    .pid = t.pid };
 	struct fuse_out_header out;
 
@@ -91,7 +96,7 @@ static int setup(void **state)
 		.max_fds = 64, .idle_fds = 32, .max_inodes = 100, .timeout_ms = 7000, .main = t.main
 	};
 
-	if (tmpdir_set_up(state) < 0)
+	if (tmpdir_set_up(state) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0)
 		return -1;
 	t.dir = *state;
 	t.before = open(".", O_PATH | O_CLOEXEC);
@@ -338,6 +343,57 @@ static void test_xattrs(void **state)
 	assert_int_equal(fgetxattr(t.in, "user.y", NULL, 0), 1);
 }
 
+static void assert_made(const char *name, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(t.in, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(st.st_uid, uid);
+	assert_int_equal(st.st_gid, gid);
+}
+
+/* Whoever asks is the maker of what he makes; no change of ids is left behind. */
+static void test_maker(void **state)
+{
+	static const struct fuse_mknod_in node_in = { .mode = S_IFIFO | 0600 };
+	static const struct fuse_mkdir_in dir_in = { .mode = 0700 };
+	struct fuse_create_in cr = { .flags = O_RDWR | O_CREAT, .mode = 06755 };
+	struct stat st;
+	int signal_now = 0;
+
+	(void)state;
+	/* as the jail does: the directory is root's alone */
+	assert_int_equal(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), 0);
+	assert_int_equal(begin(), 0);
+	t.uid = 1000;
+	t.gid = 2000;
+	assert_int_equal(ask_named(FUSE_MKDIR, FUSE_ROOT_ID, &dir_in, sizeof dir_in, "d", 2), 0);
+	assert_int_equal(ask_named(FUSE_MKNOD, FUSE_ROOT_ID, &node_in, sizeof node_in, "n", 2), 0);
+	assert_int_equal(ask_named(FUSE_SYMLINK, FUSE_ROOT_ID, NULL, 0, "l\0d", 4), 0);
+	assert_int_equal(ask_named(FUSE_CREATE, FUSE_ROOT_ID, &cr, sizeof cr, "f", 2), 0);
+	t.uid = t.gid = 0;
+	assert_int_equal(ask_named(FUSE_MKDIR, FUSE_ROOT_ID, &dir_in, sizeof dir_in, "r", 2), 0);
+	t.uid = UINT32_MAX;
+	t.gid = 2000;
+	assert_int_equal(ask_named(FUSE_MKDIR, FUSE_ROOT_ID, &dir_in, sizeof dir_in, "x", 2), -EINVAL);
+	t.uid = 0;
+	assert_int_equal(ask_named(FUSE_MKNOD, FUSE_ROOT_ID, &node_in, sizeof node_in, "g", 2), 0);
+	t.gid = UINT32_MAX;
+	assert_int_equal(ask_named(FUSE_SYMLINK, FUSE_ROOT_ID, NULL, 0, "x\0d", 4), -EINVAL);
+	t.gid = 0;
+	assert_made("d", 1000, 2000);
+	assert_made("n", 1000, 2000);
+	assert_made("l", 1000, 2000);
+	assert_made("f", 1000, 2000);
+	assert_made("g", 0, 2000);
+	assert_made("r", 0, 0);
+	assert_int_equal(fstatat(t.in, "f", &st, 0), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 06755);
+	assert_int_equal(faccessat(t.in, "x", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	assert_int_equal(prctl(PR_GET_PDEATHSIG, &signal_now, 0, 0, 0), 0);
+	assert_int_equal(signal_now, SIGTERM);
+}
+
 /* What the guest calls trusted is the guest's: the host's stays unseen, and the name that it is kept by is no
  * name there. */
 static void test_trusted_xattrs(void **state)
@@ -578,6 +634,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_validity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_by_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_by_the_guest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_maker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trusted_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file_systems, setup_mounts, teardown),
