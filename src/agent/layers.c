@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "agent/boot.h"
+#include "agent/implied.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "sys/implied.h"
 
 #define DIR_LAYERS "/run/cor/layers"        /* N: what is on device N */
 #define DIR_UPPER  "/run/cor/upper"         /* a tmpfs, or the disk: what the container writes */
@@ -329,6 +331,14 @@ void layers_prepare(struct layers_ready *l)
 		log_error("places for images: %s", strerror(-r));
 }
 
+/* A list of a layer's is not the container's. */
+static int hide_lists(struct err *e)
+{
+	return mknod(DIR_UPPER "/upper/" IMPLIED_FILE, S_IFCHR, 0) < 0
+		       ? err_set(e, -errno, "the writable layer: %m")
+		       : 0;
+}
+
 /* overlayfs wants the top layer first. */
 static int stack(size_t n, const char *on, struct err *e)
 {
@@ -346,7 +356,8 @@ static int stack(size_t n, const char *on, struct err *e)
 
 int layers_mount(struct layers_ready *l, const struct msg_ctr *c, const char *on, struct err *e)
 {
-	bool taken[LAYERS_MAX] = { false };
+	bool taken[LAYERS_MAX] = { false }, any = false;
+	scoped_implied implied = { .n = 0 };
 	int r;
 
 	if (c->layers.n > l->n)
@@ -357,5 +368,11 @@ int layers_mount(struct layers_ready *l, const struct msg_ctr *c, const char *on
 		r = mount_layer(l, &c->layers, i, taken, e);
 	if (r == 0)
 		r = make_upper(l, c, e);
-	return r == 0 ? stack(c->layers.n, on, e) : r;
+	if (r == 0)
+		r = implied_read(&implied, DIR_LAYERS, c->layers.n, &any, e);
+	if (r == 0 && any)
+		r = hide_lists(e);
+	if (r == 0)
+		r = stack(c->layers.n, on, e);
+	return r == 0 && any ? implied_mend(&implied, on, e) : r;
 }

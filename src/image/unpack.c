@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "sys/implied.h"
 #include "sys/mnt.h"
 
 #define NAME_LEN_MAX 4000 /* leaves room in PATH_MAX for what mkfs.erofs puts before it */
@@ -29,6 +30,8 @@
 struct dir_time {
 	char *path; /* owned */
 	struct timespec time;
+	size_t at;    /* which one of all it is */
+	bool implied; /* no entry named it */
 };
 
 struct unpack {
@@ -97,7 +100,7 @@ static int clean_name(const char *name, char **ret, struct err *e)
 	return *ret ? 0 : err_set(e, -ENOMEM, "%m");
 }
 
-static int remember_time(struct unpack *u, const char *path, int64_t sec, uint32_t ns)
+static int remember_time(struct unpack *u, const char *path, int64_t sec, uint32_t ns, bool implied)
 {
 	char *copy;
 
@@ -113,7 +116,9 @@ static int remember_time(struct unpack *u, const char *path, int64_t sec, uint32
 	copy = strdup(path);
 	if (!copy)
 		return -ENOMEM;
-	u->times[u->n_times++] = (struct dir_time){ copy, { .tv_sec = sec, .tv_nsec = (long)ns } };
+	u->times[u->n_times] =
+		(struct dir_time){ copy, { .tv_sec = sec, .tv_nsec = (long)ns }, u->n_times, implied };
+	u->n_times++;
 	return 0;
 }
 
@@ -165,7 +170,7 @@ static int make_parent(struct unpack *u, char *path)
 	if (mkdirat(in, name, 0755) < 0)
 		return errno == EEXIST ? -ENOTDIR : -errno;
 	r = hidden ? set_opaque(in, name) : 0;
-	return r < 0 ? r : remember_time(u, path, 0, 0);
+	return r < 0 ? r : remember_time(u, path, 0, 0, true);
 }
 
 /* Opens the directory `path`, and makes what is missing of it. */
@@ -341,7 +346,7 @@ static int make_dir(struct unpack *u, const struct tar_entry *t, const struct pl
 	r = set_meta(u, t, fd, e);
 	if (r == 0 && opaque && fsetxattr(fd, OVL_OPAQUE, "y", 1, 0) < 0)
 		r = err_set(e, -errno, OVL_OPAQUE ": %m");
-	if (r == 0 && remember_time(u, at->path, time.tv_sec, (uint32_t)time.tv_nsec) < 0)
+	if (r == 0 && remember_time(u, at->path, time.tv_sec, (uint32_t)time.tv_nsec, false) < 0)
 		r = err_set(e, -ENOMEM, "%m");
 	return r;
 }
@@ -514,20 +519,76 @@ static int make_entry(struct unpack *u, const struct tar_entry *t, struct err *e
 	return make_special(t, &at, e);
 }
 
+static int by_path(const void *a, const void *b)
+{
+	const struct dir_time *x = a, *y = b;
+	int r = strcmp(x->path, y->path);
+
+	return r ? r : x->at < y->at ? -1 : 1;
+}
+
+static int write_list(struct unpack *u, const struct str *list, struct err *e)
+{
+	static const struct timespec zero[2];
+	scoped_fd fd = openat(u->root, IMPLIED_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+	int r = fd < 0 ? -errno : io_write_full(fd, list->p, list->len);
+
+	if (r == 0 && futimens(fd, zero) < 0)
+		r = -errno;
+	return r < 0 ? err_set(e, r, IMPLIED_FILE ": %m") : 0;
+}
+
+/* Is the record of a directory the last of it? They are sorted. */
+static bool is_last(const struct unpack *u, size_t i)
+{
+	return i + 1 == u->n_times || !str_eq(u->times[i].path, u->times[i + 1].path);
+}
+
+/* 1 = *ret_fd is the directory, 0 = a later entry took its place. */
+static int open_dir(struct unpack *u, const char *path, int *ret_fd, struct err *e)
+{
+	int r = mnt_open_plain(u->root, path, O_RDONLY | O_DIRECTORY, ret_fd);
+
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
+		return 0;
+	return r < 0 ? through_link(e, r, path) : 1;
+}
+
+/* For sys/implied.h's reader. */
+static int list_implied(struct unpack *u, struct err *e)
+{
+	scoped_str list = { 0 };
+
+	qsort(u->times, u->n_times, sizeof *u->times, by_path);
+	for (size_t i = 0; i < u->n_times; i++) {
+		const struct dir_time *d = &u->times[i];
+		scoped_fd fd = -1;
+		int r = d->implied && is_last(u, i) ? open_dir(u, d->path, &fd, e) : 0;
+
+		if (r < 0)
+			return r;
+		if (r > 0)
+			str_addn(&list, d->path, strlen(d->path) + 1);
+	}
+	if (str_check(&list) < 0)
+		return err_set(e, -ENOMEM, "%m");
+	if (list.len > IMPLIED_MAX)
+		return err_set(e, -E2BIG, "too many directories that the archive has no entries for");
+	return list.len ? write_list(u, &list, e) : 0;
+}
+
 /* The last word counts: a directory that came twice has its last time. */
 static int set_dir_times(struct unpack *u, struct err *e)
 {
 	for (size_t i = 0; i < u->n_times; i++) {
 		struct timespec times[2] = { u->times[i].time, u->times[i].time };
 		scoped_fd fd = -1;
-		int r = mnt_open_plain(u->root, u->times[i].path, O_RDONLY | O_DIRECTORY, &fd);
+		int r = is_last(u, i) ? open_dir(u, u->times[i].path, &fd, e) : 0;
 
-		if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
-			continue; /* replaced by a later entry */
-		if (r == 0 && futimens(fd, times) < 0)
-			r = -errno;
+		if (r > 0 && futimens(fd, times) < 0)
+			r = err_set(e, -errno, "time of a directory: %m");
 		if (r < 0)
-			return through_link(e, r, u->times[i].path);
+			return r;
 	}
 	return 0;
 }
@@ -542,7 +603,7 @@ int unpack_tar(const struct tar_source *src, int root, const struct unpack_limit
 	*ret = (struct unpack_stats){ 0 };
 	tar_init(&u.tar, src);
 	u.buf = malloc(COPY_LEN);
-	if (!u.buf || remember_time(&u, "", 0, 0) < 0 || fchmod(root, 0755) < 0)
+	if (!u.buf || remember_time(&u, "", 0, 0, false) < 0 || fchmod(root, 0755) < 0)
 		return err_set(e, u.buf ? -errno : -ENOMEM, "%m");
 	while ((r = tar_next(&u.tar, &t, e)) > 0) {
 		scoped_str shown = { 0 };
@@ -553,5 +614,7 @@ int unpack_tar(const struct tar_source *src, int root, const struct unpack_limit
 		str_add_escaped(&shown, t.name, strnlen(t.name, SHOWN_MAX));
 		return err_wrap(e, "entry '%s'", shown.p ? shown.p : "");
 	}
+	if (r == 0)
+		r = list_implied(&u, e);
 	return r < 0 ? r : set_dir_times(&u, e);
 }

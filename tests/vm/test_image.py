@@ -4,12 +4,13 @@ registry and no engine is asked."""
 import json
 import os
 import pathlib
+import tarfile
 
 import bundle
 import imagelib
 import leak
 from harness import case
-from imagelib import demo, run
+from imagelib import END, demo, entry, run, tar
 
 COR = ("cor",)
 
@@ -117,6 +118,21 @@ def test_layers(t):
             r = run(t, "--timing-json", timing, *argv, *SH, "ls /host || true", check=0)
             marks = {p["mark"] for p in json.loads(timing.read_text())}
             t.eq(("images-mounted" in marks, "share-mounted" in marks, "store" in r.out.split()), (True, mark, mark), marks)
+
+
+@case(timeout=120, vm=True, only=COR)
+def test_implied(t):
+    """Directories that a layer has no entry for are as the layer below has them; a layer that comes twice is no trouble."""
+    made = lambda name, mode, **kw: entry(name, kind=tarfile.DIRTYPE, mode=mode, **kw)
+    base = imagelib.merge(imagelib.directory(bundle.make_rootfs(t.dir / "root")), made("shared/", 0o1777),
+                          made("home/u/", 0o700, uid=77, gid=78), made("hid/", 0o700), made("late/", 0o711))
+    middle = tar(entry("shared/one"), entry("home/u/deep/file"), entry(".wh.hid"), entry("hid/new"), entry("late/x"))
+    top = tar(entry("shared/two"), made("late/", 0o2755, uid=5), entry("home/u/deep/other"))
+    demo(t, layers=[base, END, middle, END, top], conf={})
+    r = run(t, "--", "sh", "-c", "cd /; stat -c '%a %u:%g %n' shared home/u home/u/deep hid late; find shared home hid -type f | sort;"
+            "ls -a | grep wh")
+    t.eq(r.out.splitlines(), ["1777 0:0 shared", "700 77:78 home/u", "755 0:0 home/u/deep", "755 0:0 hid", "2755 5:0 late",
+                              *"hid/new home/u/deep/file home/u/deep/other shared/one shared/two".split()], r.err)
 
 
 @case(timeout=240, vm=True, only=COR)
