@@ -206,6 +206,17 @@ static void on_vm_log(struct source *s, uint32_t events)
 		loop_del(s);
 }
 
+/* Hooks may run: what they can see of the container is there. If it is not yet, they wait for the next VM.
+ * Only where a VM may have waited cor moves us to the cgroup after this; if hooks could mind that, it does
+ * not. */
+static int tell_namespaces(struct monitor *m)
+{
+	if (m->told || (m->no_view && !m->may_wait))
+		return 0;
+	m->told = true;
+	return ctl_send(m->sync_fd, MSG_S_NAMESPACES, NULL, NULL, NULL, 0);
+}
+
 static void boot_again(struct monitor *m)
 {
 	struct err e = { 0 };
@@ -216,10 +227,18 @@ static void boot_again(struct monitor *m)
 	if (r == 0)
 		r = monitor_watch_vm(m);
 	if (r == 0)
+		r = tell_namespaces(m);
+	if (r == 0)
 		return;
 	if (e.code == 0)
 		(void)err_set(&e, r, "monitor: %m");
 	monitor_failed(m, &e);
+}
+
+/* cor is through with the first VM. */
+static bool may_boot(const struct monitor *m)
+{
+	return m->vm_lost && m->cgroups_done && (m->hooks_done || !m->told);
 }
 
 /* A clone that does not come up costs the time until this, no container: another VM boots in its place. Not
@@ -238,7 +257,7 @@ static bool boot_instead(struct monitor *m)
 	mux_fini(&m->mux);
 	m->mux_up = false;
 	m->vm_lost = true;
-	if (m->hooks_done && m->cgroups_done)
+	if (may_boot(m))
 		boot_again(m);
 	return true;
 }
@@ -329,7 +348,7 @@ static void on_sync(struct source *s, uint32_t events)
 	if (r > 0 && (msg.type == MSG_S_HOOKS_DONE || msg.type == MSG_S_CGROUPS_DONE)) {
 		m->hooks_done |= msg.type == MSG_S_HOOKS_DONE;
 		m->cgroups_done |= msg.type == MSG_S_CGROUPS_DONE;
-		if (m->vm_lost && m->hooks_done && m->cgroups_done)
+		if (may_boot(m))
 			boot_again(m);
 		else if (!m->vm_lost)
 			guest_go_on(m);
@@ -421,7 +440,7 @@ static int run(struct monitor *m, struct err *e)
 	if (m->plan.keeper)
 		return keeper_run(m, e);
 	if (m->error.code == 0) /* the loop forgets what stopped it before it ran */
-		r = ctl_send(m->sync_fd, MSG_S_NAMESPACES, NULL, NULL, NULL, 0);
+		r = tell_namespaces(m);
 	if (r == 0 && m->error.code == 0)
 		r = loop_run(&m->loop);
 	if (r < 0)

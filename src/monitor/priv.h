@@ -72,6 +72,9 @@ struct monitor {
 	unsigned n_marks;        /* of the agent */
 	enum life_state phase;
 	bool vm_lost;      /* the clone did not come up; another VM will */
+	bool may_wait;     /* the plan asked for a VM that waited */
+	bool no_view;      /* the VM ended before its share was filled: there is no view of a container yet */
+	bool told;         /* cor knows that the namespaces stand */
 	bool ready;        /* the agent has answered */
 	bool hooks_done;   /* cor has run the hooks that precede the container */
 	bool cgroups_done; /* cor has moved us and the VM to the container's cgroup */

@@ -192,8 +192,10 @@ static int fill_share(struct monitor *m, struct err *e)
 	if (r < 0)
 		return r;
 	/* A VM that waited has its share where it was started. Host paths are over then. */
-	if (m->vm_mounts >= 0 && setns(m->vm_mounts, CLONE_NEWNS) < 0)
-		return err_set(e, -errno, "the VM's mount namespace: %m");
+	r = m->vm_mounts >= 0 && setns(m->vm_mounts, CLONE_NEWNS) < 0 ? -errno : 0;
+	m->no_view = r == -ESRCH; /* whose it is has ended, and the VM with it: the loop will see that */
+	if (r < 0)
+		return m->no_view ? 0 : err_set(e, r, "the VM's mount namespace: %m");
 	return share_fill(&s, &trees, e);
 }
 
@@ -335,6 +337,7 @@ static int get_vm(struct monitor *m, struct err *e)
 	m->host_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (m->host_ns < 0)
 		return err_set(e, -errno, "mount namespace: %m");
+	m->may_wait = m->plan.pool;
 	if (m->plan.pool && take_waiting(m))
 		return 0;
 	m->plan.pool = false;
@@ -362,6 +365,8 @@ static int enter_view(struct monitor *m, struct err *e)
 	struct share_bind *binds = arena_array(&m->mem, m->plan.binds.n + 1, sizeof *binds);
 	struct share s;
 
+	if (m->no_view)
+		return 0;
 	if (!binds)
 		return err_set(e, -ENOMEM, "out of memory");
 	describe_share(m, &s, binds);

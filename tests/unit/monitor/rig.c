@@ -47,10 +47,36 @@ static void note(char op)
 		_exit(99);
 }
 
+/* A VM that ended just after its start, and so has its helper. */
+static int start_dead(struct hv *hv)
+{
+	int *const fds[] = { &hv->agent_fd, &hv->console_fd, &hv->log_fd };
+	int p[2];
+	pid_t helper = fork();
+
+	if (helper == 0)
+		_exit(0);
+	hv->helper_fd = (int)syscall(SYS_pidfd_open, helper, 0u);
+	(void)waitpid(helper, NULL, 0);
+	hv->pid = fork();
+	if (hv->pid == 0)
+		_exit(7);
+	hv->pidfd = (int)syscall(SYS_pidfd_open, hv->pid, 0u);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, p) < 0)
+			_exit(96);
+		*fds[i] = p[0];
+		(void)close(p[1]);
+	}
+	return 0;
+}
+
 static int fake_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 {
 	pid_t self = getpid();
 
+	if (str_eq(cfg->hypervisor_path, "/dies") && cfg->template_dir)
+		return start_dead(hv);
 	if (str_eq(cfg->hypervisor_path, "/missing"))
 		return err_set(e, -ENOENT, "the scripted hypervisor is missing");
 	hv->priv = str_eq(cfg->hypervisor_path, "/slow") ? hv : NULL;
@@ -173,6 +199,7 @@ void hv_free(struct hv *hv)
 		hv->ops->stop(hv);
 		(void)hv_reap(hv);
 	}
+	scope_close(&hv->helper_fd);
 	scope_close(&hv->pidfd);
 	scope_close(&hv->agent_fd);
 	scope_close(&hv->console_fd);

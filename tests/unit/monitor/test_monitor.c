@@ -219,6 +219,28 @@ static void test_waiting_gone(void **state)
 	assert_int_equal(kill(rig_vm(r), 0), 0);
 }
 
+/* A clone that ended before its share was filled: another VM boots. No hook runs before there is a view. */
+static void test_clone_gone(void **state)
+{
+	struct rig *r = *state;
+	struct pollfd p = { .events = POLLIN };
+
+	r->plan.vm.hypervisor_path = (char[]){ "/dies" };
+	r->plan.vm.template_dir = r->t->path;
+	rig_start(r);
+	(void)verb_expect(r->sync, MSG_S_VM);
+	p.fd = r->sync;
+	assert_int_equal(poll(&p, 1, 50), 0);
+	verb_send(r->sync, MSG_S_CGROUPS_DONE, NULL, NULL, NULL, 0);
+	(void)verb_expect(r->sync, MSG_S_NAMESPACES);
+	r->nonce = ((const struct msg_hello *)agent_body(agent_expect(r, MSG_A_HELLO)))->nonce;
+	agent_ready(r, r->nonce, PROTO_VERSION);
+	verb_send(r->sync, MSG_S_HOOKS_DONE, NULL, NULL, NULL, 0);
+	agent_result(r, agent_expect(r, MSG_A_CREATE)->id, 0, NULL);
+	(void)verb_expect(r->sync, MSG_S_CREATED);
+	assert_int_equal(kill(rig_vm(r), 0), 0);
+}
+
 static void test_hypervisor_missing(void **state)
 {
 	struct rig *r = *state;
@@ -576,6 +598,7 @@ int main(void)
 		T(test_create_refused),
 		T(test_hypervisor_missing),
 		T(test_waiting_gone),
+		T(test_clone_gone),
 		T(test_keeper_says_why),
 		T(test_wrong_plan),
 		T(test_boot_timeout),
