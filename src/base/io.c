@@ -152,7 +152,7 @@ static int create_temporary(int dir, char *name, size_t size)
 
 		if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != (ssize_t)sizeof(nonce))
 			nonce = (uint64_t)getpid() << 8 | (uint64_t)tries; /* uniqueness is O_EXCL's */
-		(void)snprintf(name, size, ".cor-tmp-%016llx", (unsigned long long)nonce);
+		(void)snprintf(name, size, IO_TEMPORARY "%016llx", (unsigned long long)nonce);
 		fd = open_retry(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 		if (fd != -EEXIST)
 			return fd;

@@ -23,7 +23,9 @@ int must_check io_read_all(int fd, size_t max, char **ret, size_t *ret_len);
 /* Writes an existing file (cgroup, proc, sysfs) with one write(2). */
 int must_check io_write_existing_at(int dirfd, const char *path, const char *text);
 /* Replaces a file as a whole: temporary name, fsync, rename, directory fsync. After a crash the
- * name holds the old content or the new, never a part. */
+ * name holds the old content or the new, never a part. What was cut off leaves a file that begins
+ * with IO_TEMPORARY. */
+#define IO_TEMPORARY ".cor-tmp-"
 int must_check io_replace_file_at(int dirfd, const char *name, const void *p, size_t n, mode_t mode);
 /* The same without the fsyncs, for what means nothing after a crash of the machine: readers see the old
  * content or the new; after such a crash the file may also be empty. */

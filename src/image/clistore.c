@@ -216,6 +216,15 @@ int cmd_images(const struct args *a, const struct image_env *env, struct err *e)
 	return print(&out, e);
 }
 
+/* An image has a row for each of its names. */
+static bool came_before(const struct store_row *rows, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (str_eq(rows[k].id, rows[i].id))
+			return true;
+	return false;
+}
+
 int cmd_images_verify(const struct args *a, const struct image_env *env, struct err *e)
 {
 	scoped_free struct store_row *rows = NULL;
@@ -234,6 +243,8 @@ int cmd_images_verify(const struct args *a, const struct image_env *env, struct 
 	for (size_t i = 0; r == 0 && i < (a->arg ? 1 : n); i++) {
 		bool gone;
 
+		if (!a->arg && came_before(rows, i))
+			continue;
 		ui_step(&ui, "verify", "%.*s", ID_SHOWN, a->arg ? id : rows[i].id);
 		r = store_verify(&s, a->arg ? id : rows[i].id, &gone, e);
 		if (r == 0)

@@ -305,6 +305,13 @@ static int sweep_image(void *arg, int dir, const char *name)
 	return unlinkat(dir, name, 0) < 0 ? -errno : 0;
 }
 
+/* The same, of the list of names. */
+static int sweep_root(void *arg, int dir, const char *name)
+{
+	(void)arg;
+	return str_starts(name, IO_TEMPORARY) && unlinkat(dir, name, 0) < 0 ? -errno : 0;
+}
+
 int store_gc(const struct store *s, struct store_gc *ret, struct err *e)
 {
 	scoped_fd lock = store_lock(s, true, e);
@@ -326,6 +333,8 @@ int store_gc(const struct store *s, struct store_gc *ret, struct err *e)
 		r = each(s, "staging", remove_dead, ret, e);
 	if (r == 0)
 		r = each(s, "images", sweep_image, NULL, e);
+	if (r == 0)
+		r = each(s, ".", sweep_root, NULL, e);
 	if (r == 0)
 		r = each(s, "layers", sweep_layer, &w, e);
 	strv_fini(&w.used);

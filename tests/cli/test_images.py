@@ -209,14 +209,18 @@ def test_store(t):
             t.eq((got["id"], got["names"], got["config"]["config"]["Cmd"]), (one["id"], ["one"], ["/bin/sh"]))
         t.has(store("inspect", "nope", check=2).err, "no image 'nope'", "cor-image ls")
     with t.step("verify"):
-        store("verify")
+        t.has(store("verify").out, "2 images")  # one of them has two names
         t.has(store("verify", "one").out, "1 images")
     with t.step("rm takes a name, the image stays while it has another"):
         store("rm", "two")
         t.eq(store("inspect", two["id"]).json()["names"], ["reg.example:5000/two:latest"])
     with t.step("rm by id takes all names; gc the layers that are left over"):
         store("rm", one["id"])
+        for left in (store.root, store.root / "images"):  # a write that was cut off
+            (left / ".cor-tmp-0123456789abcdef").write_text("half")
         t.eq(store("gc", "--json").json()["layers"], 1)
+        t.eq(sorted(os.listdir(store.root)), ["images", "layers", "lock", "names", "staging"])
+        t.eq(os.listdir(store.root / "images"), [two["id"]])
         t.eq(store.layers(), [sha(a) + ".erofs", sha(a) + ".sum"])
         store("verify")
     with t.step("verify sees a changed byte"):
