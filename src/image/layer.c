@@ -248,11 +248,12 @@ static int finish(const struct store_staging *g, const char *layer, const char *
 }
 
 /* Unpacks the archive to "root" in staging and takes its digest. */
-static int fill_root(const struct store_staging *g, const struct range *tar, const struct unpack_limits *lim,
-		     struct unpack_stats *stats, char ret[SHA256_HEX], struct err *e)
+static int fill_root(const struct store_staging *g, const struct range *tar, bool has_digest,
+		     const struct unpack_limits *lim, struct unpack_stats *stats, char ret[SHA256_HEX],
+		     struct err *e)
 {
 	struct stream s = { .from = tar };
-	const struct tar_source src = { stream_read, &s };
+	const struct tar_source src = { stream_read, &s, .whole = has_digest };
 	scoped_fd root = -1;
 	int r;
 
@@ -285,7 +286,7 @@ static int make_unpacked(const struct store_staging *g, const struct range *tar,
 {
 	struct unpack_stats stats;
 	scoped_free char *file = NULL;
-	int r = fill_root(g, tar, lim, &stats, ret, e), known = 0;
+	int r = fill_root(g, tar, want != NULL, lim, &stats, ret, e), known = 0;
 
 	if (r == 0)
 		r = check_digest(ret, want, e);

@@ -118,7 +118,7 @@ static int add_member(struct source *s, size_t *cap, const struct tar_entry *t, 
 static int index_archive(struct source *s, struct err *e)
 {
 	struct plain p = { .fd = s->fd, .len = s->len };
-	const struct tar_source src = { plain_read, &p };
+	const struct tar_source src = { .read = plain_read, .arg = &p };
 	struct tar_entry t;
 	scoped_tar tar = { 0 };
 	size_t cap = 0;

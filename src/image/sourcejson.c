@@ -151,6 +151,14 @@ static bool fits(const struct json *v)
 	return (!os || str_eq(os, "linux")) && (!arch || str_eq(arch, "amd64"));
 }
 
+/* For every processor of its kind: others beside it are for newer ones. */
+static bool is_general(const struct json *v)
+{
+	const char *variant = inner(v, "platform", "variant");
+
+	return !variant || str_eq(variant, "v1");
+}
+
 static bool is_called(const struct json *v, const char *ref)
 {
 	const char *name = inner(v, "annotations", REF_NAME), *full = inner(v, "annotations", FULL_NAME);
@@ -177,6 +185,11 @@ int source_parse_index(const char *text, size_t n, const char *doc, const char *
 	for (const struct json *v = list->first; v; v = v->next) {
 		if (!fits(v) || (ref && !is_called(v, ref)))
 			continue;
+		if (hit && is_general(hit) != is_general(v)) {
+			hits = is_general(v) ? 1 : hits;
+			hit = is_general(v) ? v : hit;
+			continue;
+		}
 		hit = v;
 		hits++;
 	}

@@ -557,13 +557,18 @@ static int fill(struct tar *t, const uint8_t *b, struct extra *x, struct tar_ent
 	return ret->type == TAR_FILE ? fill_data(t, x, ret, e) : 0;
 }
 
-/* Reads a header block: 1, or 0 = the end mark. */
-static int take_block(struct tar *t, uint8_t b[TAR_BLOCK], uint64_t *ret_size, struct err *e)
+/* Reads a header block, the first of an entry's or not: 1, or 0 = the end mark. */
+static int take_block(struct tar *t, uint8_t b[TAR_BLOCK], bool first, uint64_t *ret_size, struct err *e)
 {
-	int r = take(t, b, TAR_BLOCK, e);
+	ssize_t n = t->src.read(t->src.arg, b, TAR_BLOCK, e);
 
-	if (r < 0)
-		return r;
+	if (n < 0)
+		return (int)n;
+	t->offset += (uint64_t)n;
+	if (n == 0 && first && t->src.whole)
+		return 0;
+	if (n < TAR_BLOCK)
+		return bad(t, e, "it ends too early (truncated)");
 	if (all_zero(b))
 		return 0;
 	if (!sum_is_right(b))
@@ -589,7 +594,7 @@ int tar_next(struct tar *t, struct tar_entry *ret, struct err *e)
 	for (int i = 0; r == 0; i++) {
 		char type;
 
-		r = take_block(t, b, &size, e);
+		r = take_block(t, b, i == 0, &size, e);
 		if (r <= 0)
 			return r;
 		r = 0;

@@ -8,6 +8,7 @@
 #ifndef IMAGE_TAR_H
 #define IMAGE_TAR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,6 +23,7 @@
 struct tar_source {
 	ssize_t (*read)(void *arg, void *p, size_t n, struct err *e);
 	void *arg;
+	bool whole; /* somebody else sees to it that nothing is missing: it may end without an end mark */
 };
 
 enum tar_type { TAR_FILE, TAR_HARDLINK, TAR_SYMLINK, TAR_CHAR, TAR_BLOCKDEV, TAR_DIR, TAR_FIFO };

@@ -68,7 +68,7 @@ static void check_entry(struct tar *t, const struct tar_entry *en)
 static void read_archive(const uint8_t *p, size_t n)
 {
 	struct memory m = { p, n };
-	struct tar_source src = { from_memory, &m };
+	struct tar_source src = { .read = from_memory, .arg = &m, .whole = n % 2 };
 	struct tar_entry en;
 	struct err e = { 0 };
 	uint64_t entries = 0;

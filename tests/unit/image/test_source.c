@@ -10,6 +10,9 @@
 #define A64     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B64     "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define DESC(d) "{\"digest\":\"sha256:" d "\",\"size\":7}"
+#define V3(d)                                                                                                \
+	"{\"digest\":\"sha256:" d                                                                            \
+	"\",\"size\":1,\"platform\":{\"architecture\":\"amd64\",\"variant\":\"v3\"}}"
 
 static void test_docker(void **state)
 {
@@ -77,6 +80,11 @@ static void test_index(void **state)
 		{ "{\"manifests\":[" DESC(A64) ",{\"digest\":\"sha256:" B64 "\",\"size\":1,\"annotations\":"
 					       "{\"org.opencontainers.image.ref.name\":\"v2\"}}]}",
 		  "v2", B64 },
+		{ "{\"manifests\":[" V3(A64) "," DESC(B64) "," V3(A64) "]}", NULL, B64 },
+		{ "{\"manifests\":[" DESC(B64) "," V3(A64) "]}", NULL, B64 },
+		{ "{\"manifests\":[" V3(A64) "]}", NULL, A64 },
+		{ "{\"manifests\":[" V3(A64) "," V3(B64) "]}", NULL, "holds 2 images" },
+		{ "{\"manifests\":[" DESC(A64) "," V3(A64) "," DESC(B64) "]}", NULL, "holds 2 images" },
 		{ "{\"manifests\":[" DESC(A64) "]}", "v2", "called 'v2'" },
 		{ "{\"manifests\":[]}", NULL, "holds no image" },
 		{ "{\"manifests\":[{\"digest\":\"sha256:../../x\",\"size\":1}]}", NULL, "sha256 digest" },
