@@ -129,6 +129,8 @@ static void test_digest(void **state)
 	assert_string_not_equal(a.ids.p[0], c.ids.p[0]);
 }
 
+#define TEN(s) s s s s s s s s s s
+
 static void test_refuses(void **state)
 {
 	static const struct {
@@ -141,6 +143,8 @@ static void test_refuses(void **state)
 		{ "file sub/text /", "not a plain absolute path" },
 		{ "file sub/text /etc/../init", "not a plain absolute path" },
 		{ "file sub/text /etc//a", "not a plain absolute path" },
+		{ "file sub/text /etc/" TEN(TEN(TEN("x"))), "is too long" },
+		{ "file sub/text /" TEN("xxxxxxxxxxxxxxxxxxxxxxxxx") "xxxxx/a", "254 of one part" },
 		{ "file sub/text /init", "is in /init" },
 		{ "file sub/text /dev/null", "is in /dev" },
 		{ "file sub/text /lib/modules/load", "is in /lib/modules" },
