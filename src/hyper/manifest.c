@@ -1,5 +1,5 @@
 /* manifest.c - see manifest.h. Trusts no file of a template; nothing is followed out of its directory.
- * Never: reads the memory file, which is as large as a VM. */
+ * Never: reads the memory file, which is as large as a VM, or the state. */
 #include "hyper/manifest.h"
 
 #include <errno.h>
@@ -13,17 +13,27 @@
 #include "base/str.h"
 #include "hyper/hot.h"
 
-#define TEXT_MAX    1024
-#define BOOT_ID     "/proc/sys/kernel/random/boot_id"
-#define MEMORY_FILE "memory"
-#define STATE_FILE  "state"
-#define NS_PER_S    1000000000u
+#define TEXT_MAX 1024
+#define BOOT_ID  "/proc/sys/kernel/random/boot_id"
+#define NS_PER_S 1000000000u
+
+/* What a clone is made of. Whoever can write them can write the manifest, too: a hash would only tell what
+ * the time of change tells, and would be most of what a check costs. */
+static const struct part {
+	const char *name;
+	enum manifest_number size, inode, changed;
+} parts[] = {
+	{ "memory", MANIFEST_MEMORY, MANIFEST_MEMORY_INODE, MANIFEST_MEMORY_CHANGED_NS },
+	{ "state", MANIFEST_STATE, MANIFEST_STATE_INODE, MANIFEST_STATE_CHANGED_NS },
+};
 
 static const char *const numbers[MANIFEST_N] = {
 	[MANIFEST_MEMORY] = "memory",
-	[MANIFEST_INODE] = "memory-inode",
-	[MANIFEST_CHANGED_NS] = "memory-changed",
+	[MANIFEST_MEMORY_INODE] = "memory-inode",
+	[MANIFEST_MEMORY_CHANGED_NS] = "memory-changed",
 	[MANIFEST_STATE] = "state",
+	[MANIFEST_STATE_INODE] = "state-inode",
+	[MANIFEST_STATE_CHANGED_NS] = "state-changed",
 	[MANIFEST_VCPUS] = "vcpus",
 	[MANIFEST_KVM] = "kvm",
 	[MANIFEST_MADE] = "made",
@@ -71,8 +81,6 @@ int manifest_parse(char *text, size_t n, struct manifest *ret)
 	r = copy_value(&rest, "key", ret->key, sizeof ret->key);
 	if (r == 0)
 		r = copy_value(&rest, "boot", ret->boot, sizeof ret->boot);
-	if (r == 0)
-		r = copy_value(&rest, "state-sha256", ret->state_hash, sizeof ret->state_hash);
 	for (size_t i = 0; i < MANIFEST_N && r == 0; i++) {
 		v = next_value(&rest, numbers[i]);
 		if (!v || num_parse_u64(v, &ret->v[i]) < 0)
@@ -116,31 +124,16 @@ static uint64_t changed_ns(const struct stat *st)
 	return (uint64_t)st->st_mtim.tv_sec * NS_PER_S + (uint64_t)st->st_mtim.tv_nsec;
 }
 
-static int check_memory(int dir, const struct manifest *m)
+static int check_part(int dir, const struct part *p, const struct manifest *m)
 {
 	struct stat st;
 
-	if (fstatat(dir, MEMORY_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0 || check_plain(&st) < 0)
+	if (fstatat(dir, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || check_plain(&st) < 0)
 		return -ESTALE;
-	return (uint64_t)st.st_size == m->v[MANIFEST_MEMORY] && st.st_ino == m->v[MANIFEST_INODE] &&
-			       changed_ns(&st) == m->v[MANIFEST_CHANGED_NS]
+	return (uint64_t)st.st_size == m->v[p->size] && st.st_ino == m->v[p->inode] &&
+			       changed_ns(&st) == m->v[p->changed]
 		       ? 0
 		       : -ESTALE;
-}
-
-static int check_state(int dir, const struct manifest *m)
-{
-	scoped_fd fd = openat(dir, STATE_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	char hash[SHA256_HEX];
-	struct stat st;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0 || check_plain(&st) < 0 || (uint64_t)st.st_size != m->v[MANIFEST_STATE])
-		return -ESTALE;
-	r = sha256_fd_hex(fd, hash);
-	return r == 0 && strcmp(hash, m->state_hash) != 0 ? -ESTALE : r;
 }
 
 static int open_dir(int store, const char *key)
@@ -183,25 +176,26 @@ int manifest_check(int store, const char *key, uint64_t memory, struct manifest 
 	if (r == 0 && (strcmp(ret->key, key) != 0 || strcmp(ret->boot, boot) != 0 ||
 		       (memory && ret->v[MANIFEST_MEMORY] != memory)))
 		r = -ESTALE;
-	if (r == 0)
-		r = check_memory(dir, ret);
-	if (r == 0)
-		r = check_state(dir, ret);
+	for (size_t i = 0; i < ARRAY_LEN(parts) && r == 0; i++)
+		r = check_part(dir, &parts[i], ret);
 	return r < 0 ? verdict(r) : 0;
 }
 
-/* Opens a file of the template, makes it read-only, and describes it. */
-static int seal(int dir, const char *name, int *ret_fd, struct stat *st)
+/* Makes a file of the template read-only, and describes it. */
+static int seal(int dir, const struct part *p, struct manifest *m)
 {
-	scoped_fd fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	scoped_fd fd = openat(dir, p->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
 
 	if (fd < 0 || fchmod(fd, 0400) < 0)
 		return -errno;
 	/* Writes through a mapping set the time late: now it is set for good. */
-	if (futimens(fd, NULL) < 0 || fstat(fd, st) < 0)
+	if (futimens(fd, NULL) < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	*ret_fd = take_fd(&fd);
-	return check_plain(st);
+	m->v[p->size] = (uint64_t)st.st_size;
+	m->v[p->inode] = st.st_ino;
+	m->v[p->changed] = changed_ns(&st);
+	return check_plain(&st);
 }
 
 static int write_text(int dir, const struct manifest *m)
@@ -209,8 +203,7 @@ static int write_text(int dir, const struct manifest *m)
 	scoped_str s = { 0 };
 	int r;
 
-	str_addf(&s, "cor-template %u\nkey %s\nboot %s\nstate-sha256 %s\n", MANIFEST_VERSION, m->key, m->boot,
-		 m->state_hash);
+	str_addf(&s, "cor-template %u\nkey %s\nboot %s\n", MANIFEST_VERSION, m->key, m->boot);
 	for (size_t i = 0; i < MANIFEST_N; i++)
 		str_addf(&s, "%s %llu\n", numbers[i], (unsigned long long)m->v[i]);
 	r = str_check(&s);
@@ -219,32 +212,23 @@ static int write_text(int dir, const struct manifest *m)
 
 int manifest_write(int store, const char *dir, const char *key, const struct vmcfg *cfg, struct manifest *ret)
 {
-	scoped_fd at = open_dir(store, dir), memory = -1, state = -1;
-	struct stat st;
-	int r;
+	scoped_fd at = open_dir(store, dir);
+	int r = 0;
 
 	if (at < 0)
 		return at;
 	*ret = (struct manifest){ 0 };
 	memcpy(ret->key, key, sizeof ret->key);
-	r = seal(at, MEMORY_FILE, &memory, &st);
+	for (size_t i = 0; i < ARRAY_LEN(parts) && r == 0; i++)
+		r = seal(at, &parts[i], ret);
 	if (r < 0)
 		return r;
-	if ((uint64_t)st.st_size != cfg->memory)
+	if (ret->v[MANIFEST_MEMORY] != cfg->memory)
 		return -EBADMSG;
-	ret->v[MANIFEST_MEMORY] = cfg->memory;
-	ret->v[MANIFEST_INODE] = st.st_ino;
-	ret->v[MANIFEST_CHANGED_NS] = changed_ns(&st);
-	r = seal(at, STATE_FILE, &state, &st);
-	if (r < 0)
-		return r;
-	ret->v[MANIFEST_STATE] = (uint64_t)st.st_size;
 	ret->v[MANIFEST_VCPUS] = cfg->vcpus;
 	ret->v[MANIFEST_KVM] = cfg->kvm;
 	ret->v[MANIFEST_MADE] = (uint64_t)time(NULL);
-	r = sha256_fd_hex(state, ret->state_hash);
-	if (r == 0)
-		r = read_boot(ret->boot);
+	r = read_boot(ret->boot);
 	return r == 0 ? write_text(at, ret) : r;
 }
 
@@ -269,7 +253,7 @@ int64_t manifest_used(int store, const char *key)
 
 uint64_t manifest_disk(int store, const char *key)
 {
-	static const char *const files[] = { MEMORY_FILE, STATE_FILE, MANIFEST_FILE, HOT_FILE };
+	static const char *const files[] = { "memory", "state", MANIFEST_FILE, HOT_FILE };
 	scoped_fd dir = open_dir(store, key);
 	uint64_t sum = 0;
 	struct stat st;

@@ -10,15 +10,17 @@
 #include "base/sha256.h"
 #include "wire/plan.h"
 
-#define MANIFEST_VERSION 1u
+#define MANIFEST_VERSION 2u
 #define MANIFEST_FILE    "manifest"
 #define MANIFEST_BOOT    40 /* a boot_id with its NUL, and some */
 
 enum manifest_number {
-	MANIFEST_MEMORY,     /* bytes of the memory file, and of the VM */
-	MANIFEST_INODE,      /* of the memory file */
-	MANIFEST_CHANGED_NS, /* its last change, since 1970 */
-	MANIFEST_STATE,      /* bytes of the state file */
+	MANIFEST_MEMORY,            /* bytes of the memory file, and of the VM */
+	MANIFEST_MEMORY_INODE,      /* its number */
+	MANIFEST_MEMORY_CHANGED_NS, /* its last change, since 1970 */
+	MANIFEST_STATE,             /* the same of the state file */
+	MANIFEST_STATE_INODE,
+	MANIFEST_STATE_CHANGED_NS,
 	MANIFEST_VCPUS,
 	MANIFEST_KVM,
 	MANIFEST_MADE, /* seconds since 1970 */
@@ -27,7 +29,6 @@ enum manifest_number {
 
 struct manifest {
 	char key[SHA256_HEX];
-	char state_hash[SHA256_HEX];
 	char boot[MANIFEST_BOOT]; /* boot_id of the host */
 	uint64_t v[MANIFEST_N];
 };

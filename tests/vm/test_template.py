@@ -1,6 +1,5 @@
 """Templates and clones: each clone its own machine, bad templates noticed, nothing left of a killed maker."""
 
-import hashlib
 import os
 import signal
 import time
@@ -162,9 +161,9 @@ def test_bad_templates(t):
             wait_made(t)
     with t.step("QEMU refuses the state: booted instead, dropped"):
         write("state", 0, b"garbage!")
-        data = (the() / "state").read_bytes()
+        changed = (the() / "state").stat().st_mtime_ns
         p = the() / "manifest"
-        p.write_text("".join(f"state-sha256 {hashlib.sha256(data).hexdigest()}\n" if x.startswith("state-sha256") else x
+        p.write_text("".join(f"state-changed {changed}\n" if x.startswith("state-changed") else x
                              for x in p.read_text().splitlines(True)))
         t.eq(listed(t)[0]["state"], "ok")
         out, cloned = run(t, "echo fine")
