@@ -63,16 +63,12 @@ static int take_ids(struct inside *in, struct err *e)
 /* The change of ids cleared the effective set; mounting needs it once more. */
 static int raise_caps(struct inside *in, struct err *e)
 {
-	struct caps_sets s;
+	const struct caps_sets permitted = { .permitted = UINT64_MAX, .effective = UINT64_MAX };
 	int r;
 
 	if (in->j->policy->caps)
 		return 0;
-	r = caps_get(&s);
-	s.effective = s.permitted;
-	s.inheritable = s.ambient = 0;
-	if (r == 0)
-		r = caps_set(&s);
+	r = caps_set(&permitted);
 	return r < 0 ? err_set(e, r, "capabilities: %m") : 0;
 }
 

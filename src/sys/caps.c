@@ -83,22 +83,34 @@ static int set_ambient(uint64_t want)
 	return 0;
 }
 
+/* Those of `these` that are in the bounding set. */
+static uint64_t bounding_of(uint64_t these)
+{
+	uint64_t in = 0;
+
+	for (unsigned i = 0; i < CAPS_MAX; i++)
+		if (these >> i & 1 && prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
+			in |= UINT64_C(1) << i;
+	return in;
+}
+
 int caps_set(const struct caps_sets *want)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[2] = { 0 };
-	struct caps_sets now;
-	uint64_t permitted, effective, inheritable;
+	uint64_t now, permitted, effective, inheritable;
 	int r;
 
-	r = caps_get(&now);
+	r = cap_get(d);
 	if (r < 0)
 		return r;
-	permitted = want->permitted & now.permitted;
+	now = join(d[0].permitted, d[1].permitted);
+	permitted = want->permitted & now;
 	effective = want->effective & permitted;
-	/* The kernel takes inheritable ones from the old permitted or inheritable, and the bounding set. */
-	inheritable =
-		want->inheritable & (now.permitted | now.inheritable) & (now.bounding | now.inheritable);
+	/* The kernel takes inheritable ones from the old permitted or inheritable, and the bounding set,
+	 * which is asked about those that are wanted only. */
+	inheritable = join(d[0].inheritable, d[1].inheritable);
+	inheritable = want->inheritable & (inheritable | (now & bounding_of(want->inheritable)));
 	for (unsigned i = 0; i < 2; i++) {
 		d[i].effective = (uint32_t)(effective >> (32 * i));
 		d[i].permitted = (uint32_t)(permitted >> (32 * i));
