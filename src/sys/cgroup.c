@@ -472,10 +472,23 @@ static bool is_kernels_no(int r)
 static int enable_controllers(const char *dir, const char *controllers)
 {
 	scoped_strv names = { 0 };
+	scoped_str all = { 0 };
 	size_t i;
 	int r;
 
 	strv_split(&names, controllers, ',');
+	r = strv_check(&names);
+	for (i = 0; r == 0 && i < names.n; i++)
+		if (*names.p[i])
+			str_addf(&all, "%s+%s", all.len ? " " : "", names.p[i]);
+	if (r == 0)
+		r = str_check(&all);
+	if (r < 0 || !all.len)
+		return r;
+	/* Each write costs the kernel a walk over all its cgroups. If one controller is refused, all are. */
+	r = write_text(dir, "cgroup.subtree_control", all.p);
+	if (!is_kernels_no(r))
+		return r;
 	for (i = 0; i < names.n; i++) {
 		scoped_free char *text = str_fmt("+%s", names.p[i]);
 
@@ -487,7 +500,7 @@ static int enable_controllers(const char *dir, const char *controllers)
 		if (r < 0 && !is_kernels_no(r))
 			return r;
 	}
-	return strv_check(&names);
+	return 0;
 }
 
 /* One level: `path` below `parent`, which exists. *ret_made: it was not there. */

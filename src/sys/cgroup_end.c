@@ -105,6 +105,9 @@ static bool is_gone(int r)
 
 #define WALK_DEPTH_MAX 64 /* the VMM makes no cgroups; a bound for whoever did */
 
+/* Links of a cgroup without children: its name and its ".". A list of its dozens of files tells no more. */
+#define CHILDLESS 2
+
 static int walk(int parent, const char *name, int depth, walk_fn *fn, void *arg);
 
 /* NOLINTNEXTLINE(misc-no-recursion): bounded by WALK_DEPTH_MAX */
@@ -132,14 +135,19 @@ static int walk_children(int fd, int depth, walk_fn *fn, void *arg)
 /* NOLINTNEXTLINE(misc-no-recursion): bounded by WALK_DEPTH_MAX */
 static int walk(int parent, const char *name, int depth, walk_fn *fn, void *arg)
 {
-	int r, fd;
+	struct stat st;
+	int r = 0, fd;
 
 	if (depth > WALK_DEPTH_MAX)
 		return -ELOOP;
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = walk_children(fd, depth, fn, arg);
+	if (st.st_nlink != CHILDLESS) {
+		fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			return errno == ENOENT ? 0 : -errno;
+		r = walk_children(fd, depth, fn, arg);
+	}
 	if (r == 0)
 		r = fn(parent, name, arg);
 	return is_gone(r) ? 0 : r;
@@ -243,17 +251,10 @@ static int kill_round(const struct cgroup *c, int64_t end, size_t *ret_left)
 	return r;
 }
 
-/* The caller itself may be a member only if somebody put it there: then the v2 kill is left out. */
-static bool is_member(const struct cgroup_dir *d, pid_t pid)
-{
-	__attribute__((cleanup(pids_fini))) struct pids v = { 0 };
-
-	return walk(AT_FDCWD, d->path, 0, collect, &v) < 0 || pids_has(&v, pid);
-}
-
 /* What makes the rounds short: frozen v1 members have to run so that they can die, and v2 can kill
- * its members at once (Linux 5.14). The rounds find what is left, so failures are only noted. */
-static void kill_fast(const struct cgroup *c)
+ * its members at once (Linux 5.14): not if the caller is one, as only somebody else can have put it there.
+ * The rounds find what is left, so failures are only noted. */
+static void kill_fast(const struct cgroup *c, bool with_caller)
 {
 	const struct cgroup_dir *d;
 	size_t i;
@@ -268,7 +269,7 @@ static void kill_fast(const struct cgroup *c)
 			continue;
 		if (!d->v2 && cgroup_dir_has(d, "freezer"))
 			r = io_write_existing_at(dir, "freezer.state", "THAWED");
-		else if (d->v2 && !is_member(d, getpid()))
+		else if (d->v2 && !with_caller)
 			r = io_write_existing_at(dir, "cgroup.kill", "1");
 		if (r < 0)
 			log_debug("cgroup %s: quick kill: %s", d->path, strerror(-r));
@@ -277,13 +278,17 @@ static void kill_fast(const struct cgroup *c)
 
 int cgroup_kill(const struct cgroup *c, int timeout_ms)
 {
+	__attribute__((cleanup(pids_fini))) struct pids members = { 0 };
 	int64_t end = now_ms() + timeout_ms;
 	size_t left;
 	int r;
 
 	if (!c->owned)
 		return 0;
-	kill_fast(c);
+	r = collect_all(c, &members);
+	if (r < 0 || members.n == 0)
+		return r;
+	kill_fast(c, pids_has(&members, getpid()));
 	for (;;) {
 		r = kill_round(c, end, &left);
 		if (r < 0 || left == 0)
