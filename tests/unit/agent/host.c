@@ -23,7 +23,7 @@
 #include "agent/agent.h"
 #include "base/io.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 
 static const char *const applets[] = { "sh",       "cat",   "echo", "ls",    "id",       "true",   "false",
 				       "sleep",    "mount", "stat", "touch", "mkdir",    "head",   "dd",
