@@ -529,6 +529,13 @@ def test_at_once(t):
     t.eq(os.listdir(store.root / "staging"), [])
 
 
+def staged(staging, part):
+    try:
+        return [p for d in staging.iterdir() for p in (d / part, *d.glob("*" + part)) if p.exists()]
+    except FileNotFoundError:  # not yet, or just removed
+        return []
+
+
 @case(timeout=120, only=COR)
 def test_killed(t):
     """An import that is killed leaves nothing that gc, or the next import, does not take away."""
@@ -538,8 +545,7 @@ def test_killed(t):
     for part in ("root", "root/d49", ".sum"):
         child = t.spawn([store.tool, "import", t.dir / "many.tar", "--store", store.root, "-q"])
         staging = store.root / "staging"
-        t.wait(lambda: child.poll() is not None or (staging.is_dir() and [
-            p for d in staging.iterdir() for p in (d / part, *d.glob("*" + part)) if p.exists()]), part, 60)
+        t.wait(lambda: child.poll() is not None or staged(staging, part), part, 60)
         child.send_signal(signal.SIGKILL)
         child.wait()
         with t.step(f"killed at {part}"):

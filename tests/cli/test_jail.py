@@ -90,17 +90,17 @@ def test_outside_view(t):
         other, inside = staying(t, "--keep-net")
         t.eq([ns for ns in NAMESPACES if os.readlink(f"/proc/{inside}/ns/{ns}") == os.readlink(f"/proc/self/ns/{ns}")], ["net"])
         other.stdin.close()
-        t.eq(other.wait(10), 7)
+        t.eq(t.end_of(other), 7)
     with t.step("its exit code is passed on"):
         child.stdin.close()
-        t.eq(child.wait(10), 7)
+        t.eq(t.end_of(child), 7)
 
 
 @case(only=COR, quick=True)
 def test_dies_with_parent(t):
     child, pid = staying(t)
     child.kill()
-    child.wait(10)
+    t.end_of(child)
 
     def gone():
         leak.reap()  # orphans become children of the runner
@@ -211,7 +211,7 @@ def test_file_server(t):
         t.has(pathlib.Path(f"/proc/{pid}/mountinfo").read_text(), " / / rw,nosuid,nodev,noexec")
     with t.step("it ends with its client"):
         ours.shutdown(socket.SHUT_RDWR)
-        t.eq(child.wait(10), 0)
+        t.eq(t.end_of(child), 0)
 
 
 @case(only=COR, quick=True, needs=("mkfs.ext4",))
@@ -269,7 +269,7 @@ def test_served_directory(t):
                 other = socket.socket(socket.AF_UNIX)
                 other.bind(str(sock))
             vmm.close()
-            t.eq((child.wait(10), sock.exists()), (0, mode == "ro"))
+            t.eq((t.end_of(child), sock.exists()), (0, mode == "ro"))
     sock.unlink()
     with t.step("a connection that is there already"):
         vmm, its = socket.socketpair()
@@ -279,7 +279,7 @@ def test_served_directory(t):
         vmm.send(struct.pack("<III", 17, 1, 0))  # GET_QUEUE_NUM
         t.eq(struct.unpack("<IIIQ", vmm.recv(100)), (17, 5, 8, 2))
         vmm.close()
-        t.eq(child.wait(10), 0)
+        t.eq(t.end_of(child), 0)
     with t.step("what can't be"):
         sock.touch()
         for args, why in ((("--root", shared, "vmm"), "policy vmm has no root of the caller's"),
@@ -299,4 +299,4 @@ def test_served_directory(t):
         vmm = socket.socket(socket.AF_UNIX)
         t.wait(lambda: vmm.connect_ex(str(sock)) == 0, "a connection")
         vmm.send(struct.pack("<III", 99, 1, 0))
-        t.eq((child.wait(10), log.read_text()), (1, "cor-fsd: message 99: unknown, or not agreed on\n"))
+        t.eq((t.end_of(child), log.read_text()), (1, "cor-fsd: message 99: unknown, or not agreed on\n"))

@@ -270,7 +270,7 @@ def test_pid_file(t):
         with open(os.devnull, "r+b") as null:
             child = t.spawn(t.rt.argv("exec", "--detach", "--pid-file", path, c.id, "sleep", "1000"),
                             stdin=null, stdout=null, stderr=null)
-            t.eq(child.wait(30), 0)
+            t.eq(t.end_of(child), 0)
         data = path.read_bytes()
         t.true(data.isdigit(), repr(data))
         pid = int(data)
@@ -431,7 +431,7 @@ def test_detach(t):
     with open(os.devnull, "r+b") as null:
         child = t.spawn(t.rt.argv("run", "--detach", "--pid-file", c.pid_file, "--bundle", c.bundle, c.id),
                         stdin=null, stdout=null, stderr=null)
-        t.eq(child.wait(60), 0)
+        t.eq(t.end_of(child), 0)
     c.pid = c.read_pid()
     t.eq(c.state()["status"], "running")
     c.finish()
@@ -453,7 +453,7 @@ def test_twenty(t):
         kids = [t.spawn(t.rt.argv("create", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id, log=c.log),
                         stdin=null, stdout=null, stderr=null) for c in cs]
         for c, k in zip(cs, kids):
-            t.eq(k.wait(60), 0, f"exit code of create {c.id}")
+            t.eq(t.end_of(k), 0, f"exit code of create {c.id}")
             c.pid = c.read_pid()
     t.eq({x["id"] for x in t.rt.list_json()}, {c.id for c in cs})
     for c in cs:
@@ -470,7 +470,7 @@ def test_same_id_race(t):
         files = [t.dir / f"pid{i}" for i in range(4)]
         kids = [t.spawn(t.rt.argv("create", "--bundle", c.bundle, "--pid-file", f, c.id), stdin=null, stdout=null,
                         stderr=null) for f in files]
-        codes = [k.wait(60) for k in kids]
+        codes = [t.end_of(k) for k in kids]
     t.eq(sorted(codes), [0, 1, 1, 1])
     c.pid_file = files[codes.index(0)]
     c.pid = c.read_pid()

@@ -10,7 +10,7 @@ import bundle
 import imagelib
 import leak
 import oci
-from harness import SLOW, case
+from harness import LIMIT, case
 
 CONFIG = """version = 2
 root = "{dir}/ctd-root"
@@ -52,7 +52,7 @@ class Containerd:
     def end(self):
         self.daemon.send_signal(signal.SIGTERM)
         try:
-            self.daemon.wait(20 * SLOW)
+            self.daemon.wait(20 * LIMIT)
         except subprocess.TimeoutExpired:
             self.daemon.kill()
             self.daemon.wait()

@@ -153,7 +153,7 @@ def detached(t, p, img):
         p("kill", "--signal", "USR1", name)
         t.eq(p.inspect(name, "{{.State.Running}}"), "true")
     with t.step("stop: TERM is delivered, the code is kept"):
-        p("stop", "--time", "20", name)
+        p("stop", "--time", "100", name)
         t.eq(p.inspect(name, "{{.State.ExitCode}}"), "3")
         t.has(p("logs", name).out, "stopping")
     with t.step("rm"):

@@ -34,7 +34,7 @@ def vm_tests(t, *names, settings=QEMU, timeout=120, env=(), jobs=2, modules=()):
         argv += ["--filter", n]
     host = kvmhost.of(t)
     env = dict(env, COR_TEST_SLOW=harness.SLOW * (SLOWER if host.emulated else 1))
-    res = host.run(argv + ["vm"], env=env, timeout=timeout, modules=modules)
+    res = host.run(argv + ["vm"], env=env, timeout=timeout * harness.PATIENCE, modules=modules)
     nested.steps(t, res, names)
 
 
@@ -214,7 +214,7 @@ stopped() { until [ "$(status $1)" = stopped ]; do :; done; }
 
 def ours(t, script, timeout=100):
     """Runs a shell script there that starts containers with run NAME; what it prints."""
-    return kvmhost.job(t, kvmhost.of(t), ["sh", "-c", SCRIPT + script], files=["/bin/busybox"], timeout=timeout,
+    return kvmhost.job(t, kvmhost.of(t), ["sh", "-c", SCRIPT + script], files=["/bin/busybox"], timeout=timeout * harness.PATIENCE,
                        env={"cor": t.opts.runtime}, check=0)
 
 

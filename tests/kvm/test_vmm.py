@@ -10,7 +10,7 @@ import subprocess
 
 import builds
 import kvmhost
-from harness import case
+from harness import PATIENCE, case
 
 CMDLINE = "console=hvc0 panic=-1 quiet"
 
@@ -23,7 +23,7 @@ def vmm_job(t, guest, host_script, timeout, modules=(), programs=(), files=(), h
     """Runs host_script (sh) with ./cor-vmm, ./vmlinuz and ./initramfs in place, and `files`. In the guest: modules beside the
     usual ones, and programs in /bin."""
     files = [program(t), kvmhost.kernel() / "vmlinuz", kvmhost.initramfs(t, guest, modules, programs), *files]
-    return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout, modules=host_modules, check=0)
+    return kvmhost.job(t, kvmhost.of(t), ["sh", "-ec", host_script], files=files, timeout=timeout * PATIENCE, modules=host_modules, check=0)
 
 
 @case(timeout=180, only=("cor",))

@@ -29,10 +29,10 @@ class ConsoleSocket:
 
     def take(self, timeout=30):
         """Accepts one connection and its message: some text and exactly one fd."""
-        self.sock.settimeout(timeout * harness.SLOW)
+        self.sock.settimeout(timeout * harness.LIMIT)
         try:
             conn, _ = self.sock.accept()
-            conn.settimeout(timeout * harness.SLOW)
+            conn.settimeout(timeout * harness.LIMIT)
             fds = array.array("i")
             data, anc, flags, _ = conn.recvmsg(4096, socket.CMSG_SPACE(4 * 8))
         except TimeoutError:
@@ -65,7 +65,7 @@ class Console:
         """Reads until the regular expression matches what was read since the last match; returns
         the match. The end of the file (EIO) is a failure."""
         pattern = pattern.encode() if isinstance(pattern, str) else pattern
-        end = time.monotonic() + timeout * harness.SLOW
+        end = time.monotonic() + timeout * harness.LIMIT
         while True:
             m = re.search(pattern, self.seen)
             if m:
@@ -88,7 +88,7 @@ class Console:
 
     def read_all(self, timeout=30):
         """Reads to the end of the file."""
-        while self.more(timeout * harness.SLOW):
+        while self.more(timeout * harness.LIMIT):
             pass
         return self.seen
 

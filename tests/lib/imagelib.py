@@ -16,6 +16,7 @@ import tarfile
 
 import bundle
 import leak
+from harness import LOWEST_S
 
 class Store:
     """A store of this test's, and the tool that works on it."""
@@ -255,7 +256,7 @@ def use(t, store):
     """The runtime under test takes images from there. With templates a VM of another shape than the usual one has its own made
     beside it, which must not outlive the test."""
     t.cleanup(lambda: t.wait(lambda: not [p for p in leak.descendants(os.getpid()) if leak.comm(p) == "cor-template"],
-                             "the template's maker ends", 60))
+                             "the template's maker ends", LOWEST_S))
     t.rt.globals = t.rt.globals + ["--set", f"image.store={store.root if isinstance(store, Store) else store}"]
 
 

@@ -47,7 +47,7 @@ EXT4 = ("crc32c_generic", "ext4")  # which needs the first, and does not say so
 CMDLINE = ("console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests no_timer_check tsc=reliable noreplace-smp "
            "mitigations=off audit=0")
 BOOT_S = 60  # it takes four
-GRACE_S = 20  # beyond a job's own limit, for copying
+GRACE_S = 100  # beyond a job's own limit, for copying
 CONSOLE_SHOWN = 6000
 
 
@@ -342,7 +342,7 @@ class Emulated(Host):
             found = kernel()
             write_initramfs(self.dir / "initramfs", found)
             self.start(found / "vmlinuz", smp, memory)
-            self.expect("up", BOOT_S * harness.SLOW)
+            self.expect("up", BOOT_S * harness.LIMIT)
         except BaseException:
             self.close()
             raise
@@ -449,12 +449,12 @@ def count(more, timeout, watch=None, dir=None):
             child = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                                      preexec_fn=lambda: die_with_parent(signal.SIGKILL))
         try:
-            end = time.monotonic() + timeout * harness.SLOW
+            end = time.monotonic() + timeout * harness.LIMIT
             while not ended(child, 1.0):
                 if watch and console.exists():
                     watch(console.read_bytes().decode("utf-8", "replace"))
                 if time.monotonic() > end:
-                    raise HostError(f"the counting host did not end within {timeout * harness.SLOW:.0f} s\n{words(console, log)}")
+                    raise HostError(f"the counting host did not end within {timeout * harness.LIMIT:.0f} s\n{words(console, log)}")
         finally:
             child.kill()
             child.wait()

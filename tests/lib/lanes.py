@@ -83,7 +83,7 @@ def meson_tests(build, prefix):
     log = build.dir / "meson-logs/testlog.json"
     if log.exists():
         log.unlink()
-    cmd = ["meson", "test", "-C", str(build.dir), "--no-rebuild", "--timeout-multiplier", str(max(1.0, harness.SLOW) * 2)]
+    cmd = ["meson", "test", "-C", str(build.dir), "--no-rebuild", "--timeout-multiplier", str(max(1.0, harness.SLOW) * harness.PATIENCE)]
     res = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if not log.exists():
         return failed(prefix + "meson test", res.stdout.decode("utf-8", "replace"))

@@ -180,15 +180,20 @@ def family(token):
     return found
 
 
-def check(token, own_dir, state_root, grace):
+def check(token, own_dir, state_root, grace, makers):
     """Called by the supervisor when the test's process has ended. Gives what takes a moment to end
-    (a reaper's work) `grace` seconds; returns a list of texts, empty = clean."""
+    (a reaper's work) `grace` seconds; returns a list of texts, empty = clean. Who makes templates or fills pools ends by
+    himself, too, but works at the lowest priority: the moment begins when he is through, and that he may take `makers` seconds."""
     end = time.monotonic() + grace
+    through = time.monotonic() + makers
     while True:
         reap()
         left = family(token)
         cgs = cgroups(token)
-        if (not left and not cgs) or time.monotonic() > end:
+        now = time.monotonic()
+        if now < through and any(comm(p) == "cor-template" for p in left):
+            end = now + grace
+        if (not left and not cgs) or now > end:
             break
         time.sleep(0.02)
     found = [f"process {describe(p)}" for p in left]

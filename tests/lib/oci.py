@@ -119,10 +119,10 @@ class Container:
                 argv, stdin=null if stdin is None else stdin, stdout=out if stdout is None else stdout,
                 stderr=err if stderr is None else stderr, start_new_session=True, cwd=cwd)
             try:
-                child.wait(timeout * harness.SLOW)
+                child.wait(timeout * harness.LIMIT)
             except harness.subprocess.TimeoutExpired:
                 harness.kill_group(child)
-                raise Failed(f"create: no end after {timeout * harness.SLOW:.0f} s")
+                raise Failed(f"create: no end after {timeout * harness.LIMIT:.0f} s")
         res = harness.Result(argv, harness.code_of(child.returncode), b"", self.err_path.read_bytes()[at:],
                              time.monotonic() - start)
         self.test.commands.append(str(res))
@@ -169,7 +169,7 @@ class Container:
     def wait(self, timeout=60):
         """Reaps the container's process as its caller does; returns its code (128 + signal)."""
         if self.status is None:
-            end = time.monotonic() + timeout * harness.SLOW
+            end = time.monotonic() + timeout * harness.LIMIT
             while True:
                 try:
                     pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -178,7 +178,7 @@ class Container:
                 if pid:
                     break
                 if time.monotonic() > end:
-                    raise Failed(f"the container's process {self.pid} did not end in {timeout * harness.SLOW:.0f} s")
+                    raise Failed(f"the container's process {self.pid} did not end in {timeout * harness.LIMIT:.0f} s")
                 time.sleep(0.01)
             self.status = status
             self.test.commands.append(f"waitpid {self.pid} -> {os.waitstatus_to_exitcode(status)}")

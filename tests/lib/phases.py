@@ -11,7 +11,7 @@ import time
 
 import bundle
 import leak
-from harness import SLOW
+from harness import LIMIT
 
 VICTIMS = ("cor", "monitor", "vmm", "force")
 
@@ -43,7 +43,7 @@ def cut(t, mark, victim, others=set):
     with open(os.devnull, "r+b") as null, open(t.dir / f"{c.id}.cut", "wb") as err:
         child = t.spawn(t.rt.argv("run", "--timing", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id, log=c.log),
                         stdin=null, stdout=null, stderr=err)
-    end = time.monotonic() + 60 * SLOW
+    end = time.monotonic() + 20 * LIMIT
     while mark not in marks_of(t.rt, c.id):
         if child.poll() is not None or time.monotonic() > end:
             break  # over before it was seen: still a clean end is asked for
@@ -60,11 +60,11 @@ def cut(t, mark, victim, others=set):
     if victim == "force":
         t.rt("delete", "--force", c.id, timeout=30)
     try:
-        child.wait(20 * SLOW)
+        child.wait(20 * LIMIT)
     except subprocess.TimeoutExpired:
-        t.fail(f"cor run goes on 20 s after its {victim} was killed at {mark}")
+        t.fail(f"cor run goes on {20 * LIMIT:.0f} s after its {victim} was killed at {mark}")
     t.rt("delete", "--force", c.id, timeout=30)
-    t.wait(lambda: no_family(others), f"the end of every process ({mark}, {victim})", 10)
+    t.wait(lambda: no_family(others), f"the end of every process ({mark}, {victim})")
     t.eq(t.rt.states(), [], "state directory")
     t.eq(leak.mounts(t.token), [], "mounts")
     t.eq(leak.cgroups(t.token), [], "cgroups")

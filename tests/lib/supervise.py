@@ -76,7 +76,7 @@ def supervise(case, opts):
     directory.mkdir(mode=0o755)
     signal.signal(signal.SIGTERM, lambda *_: (leak.clean(token, directory), os._exit(1)))
     start = time.monotonic()
-    limit = case.timeout * harness.SLOW
+    limit = case.timeout * harness.LIMIT
     log = directory / "output"
     child = os.fork()
     if child == 0:
@@ -102,7 +102,8 @@ def supervise(case, opts):
         os.waitpid(child, 0)
     verdict = read_verdict(directory, over, limit)
     verdict["output"] = tail(log)
-    left = leak.check(token, directory, directory / "state", LEAK_GRACE * harness.SLOW if verdict["status"] == "ok" else 0.2)
+    grace, makers = (LEAK_GRACE * harness.SLOW, harness.LOWEST_S * harness.LIMIT) if verdict["status"] == "ok" else (0.2, 0)
+    left = leak.check(token, directory, directory / "state", grace, makers)
     if left and verdict["status"] in ("ok", "skip"):
         verdict["status"] = "fail"
         verdict["text"] = "left behind:\n" + "\n".join(left)

@@ -51,7 +51,7 @@ class Watch:
 
     def wait(self, pattern, what, timeout=10):
         """Waits until a name that matches (fnmatch) has been made since the watch began; returns the first."""
-        end = time.monotonic() + timeout * harness.SLOW
+        end = time.monotonic() + timeout * harness.LIMIT
         while True:
             self._read()
             found = fnmatch.filter(self.names, pattern)
@@ -59,5 +59,5 @@ class Watch:
                 return found[0]
             left = end - time.monotonic()
             if left <= 0:
-                raise Failed(f"not within {timeout * harness.SLOW:.0f} s: {what}; made in {self.directory}: {self.names}")
+                raise Failed(f"not within {timeout * harness.LIMIT:.0f} s: {what}; made in {self.directory}: {self.names}")
             select.select([self.fd], [], [], left)

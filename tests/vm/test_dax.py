@@ -5,7 +5,7 @@ import re
 
 import bundle
 import imagelib
-from harness import case
+from harness import LOWEST_S, case
 
 COR = ("cor",)
 BIG = 32 << 20
@@ -26,7 +26,7 @@ def detached(t, *flags):
     t.cleanup(lambda: t.rt("delete", "--force", name, check=None))
     with open(t.dir / f"{name}.out", "ab") as f:
         child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, *flags, "--", "sleep", "1000"), stdout=f, stderr=f)
-        t.eq(child.wait(90), 0, (t.dir / f"{name}.out").read_text())
+        t.eq(t.end_of(child, timeout=90), 0, (t.dir / f"{name}.out").read_text())
     return name
 
 
@@ -150,7 +150,7 @@ def test_clones(t):
         t.eq(r.out.splitlines()[:2], [want, (want * 2)[:6]])
         t.eq('"cloned"' in timing.read_text(), cloned, "a clone")
 
-    ready = lambda n: t.wait(lambda: len(t.rt("template", "--format", "json", "ls").json()) == n, f"{n} templates", timeout=60)
+    ready = lambda n: t.wait(lambda: len(t.rt("template", "--format", "json", "ls").json()) == n, f"{n} templates", timeout=LOWEST_S)
     with t.step("booted; a template is made"):
         run("one", "first", False)
         ready(1)

@@ -6,7 +6,7 @@ import signal
 
 import imagelib
 import leak
-from harness import case
+from harness import LOWEST_S, case
 from imagelib import demo, run
 
 COR = ("cor",)
@@ -33,6 +33,14 @@ def disk_of(t, vm, disks):
     return found[0]
 
 
+def open_files(pid):
+    """None of a process that has ended."""
+    try:
+        return os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+
+
 def start(t, *argv):
     """A container that waits; the pid of its VM."""
     name = t.fresh()
@@ -41,7 +49,7 @@ def start(t, *argv):
     with open(out, "ab") as f:
         child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, "-u", "0", *argv, "--entrypoint", "sleep", "--", "1000"),
                         stdout=f, stderr=f)
-        t.eq(child.wait(90), 0, out.read_text())
+        t.eq(t.end_of(child, timeout=90), 0, out.read_text())
     return name, imagelib.vm_pid(t.rt.root / name)
 
 
@@ -89,7 +97,7 @@ def test_written(t):
         os.kill(t.rt("state", name).json()["pid"], signal.SIGKILL)
         t.rt("delete", "--force", name, check=0)
         t.eq(os.listdir(disks), [f"ext4.1-{SIZE}"])
-        t.true(vm not in leak.descendants(os.getpid()) or not os.listdir(f"/proc/{vm}/fd"), "the VM has its files still")
+        t.true(vm not in leak.descendants(os.getpid()) or not open_files(vm), "the VM has its files still")
     with t.step("the next one finds an empty one"):
         got = run(t, *SH, LOOK, check=0).out.split("\n")
         t.has(got[1], "No such file")
@@ -107,7 +115,7 @@ def once(t, size, cloned):
 
 
 def ready(t, n):
-    t.wait(lambda: len(t.rt("template", "--format", "json", "ls").json()) == n, f"{n} templates", timeout=60)
+    t.wait(lambda: len(t.rt("template", "--format", "json", "ls").json()) == n, f"{n} templates", timeout=LOWEST_S)
 
 
 @case(timeout=240, vm=True, only=COR)

@@ -2,10 +2,9 @@
 
 import json
 import os
-import time
 
 import bundle
-from harness import SLOW, case
+from harness import case
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # Where the state's status is not agreed upon by runtimes and specification, several are right.
@@ -118,12 +117,10 @@ def test_failing(t):
 def test_timeout(t):
     """A hook over its time is killed and counts as failed."""
     conf = bundle.config("echo no")
-    conf["hooks"] = {"createRuntime": [hook("exec sleep 60", timeout=1)]}
+    conf["hooks"] = {"createRuntime": [hook("exec sleep 1000", timeout=1)]}
     c = t.rt.container(conf)
-    start = time.monotonic()
-    r = c.create(check=None)
+    r = c.create(check=None)  # if that waited for the hook, it were over its own time
     t.eq(r.code, 1)
-    t.true(time.monotonic() - start < 20 * SLOW, "it waited for the hook")
     t.eq(t.rt.states(), [])
 
 

@@ -164,7 +164,7 @@ def test_life(t):
         with open(out, "ab") as f:
             child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, "--entrypoint", "sleep", "--", "1000"),
                             stdout=f, stderr=f)
-            t.eq(child.wait(90), 0, out.read_text())
+            t.eq(t.end_of(child, timeout=90), 0, out.read_text())
     sh = lambda name, text, *flags: t.rt("exec", *flags, name, "sh", "-c", text, check=0).out
     with t.step("state names no root of the host; the bundle is the container's own"):
         state = t.rt("state", names[0]).json()
@@ -273,7 +273,7 @@ def test_unread(t):
         t.cleanup(lambda name=name: t.rt("delete", "--force", name, check=None))
         with open(t.dir / "out", "ab") as f:
             child = t.spawn(t.rt.argv("run", "-d", "--image", "demo", "--name", name, "--", "sleep", "1000"), stdout=f, stderr=f)
-            t.eq(child.wait(90), 0, (t.dir / "out").read_text())
+            t.eq(t.end_of(child, timeout=90), 0, (t.dir / "out").read_text())
         vm = imagelib.vm_pid(t.rt.root / name)
         found.append((sum(map(imagelib.resident, files)), imagelib.mapped(vm, files), imagelib.read_bytes(vm)))
     for n, (cached, maps, read) in enumerate(found, 1):

@@ -182,9 +182,9 @@ def test_kill_each_process(t):
             c.wait_out("up")
             pids = family(c)
             os.kill(pids[role], signal.SIGKILL)
-            code = c.wait(20)
+            code = c.wait()
             t.true(code in (137, 255, 1), f"exit code {code}")
-            t.wait(lambda: not any(alive(p) for p in pids.values()), f"end of all of {pids}", 5)
+            t.wait(lambda: not any(alive(p) for p in pids.values()), f"end of all of {pids}")
             t.eq(c.state()["status"], "stopped")
             r = c.exec(["true"])
             t.eq(r.code, 255)
@@ -267,6 +267,6 @@ def test_half_written_state(t):
         t.rt("list", "--format", "json")
     for name, cut, id_ in copies:
         with t.step(f"{name} cut at {cut}"):
-            t.rt("state", id_, check=None, timeout=10)
-            t.rt("delete", "--force", id_, timeout=20)
+            t.rt("state", id_, check=None)
+            t.rt("delete", "--force", id_)
             t.true(id_ not in t.rt.states(), "still there")

@@ -180,7 +180,7 @@ def test_exec(t):
         t.eq((r.out, r.err), ("out\n", "err\n"))
     with t.step("eight at once"):
         kids = [t.spawn(t.rt.argv("exec", c.id, "sh", "-c", f"sleep 0.3; exit {n}")) for n in range(10, 18)]
-        t.eq([k.wait(60) for k in kids], list(range(10, 18)))
+        t.eq([t.end_of(k) for k in kids], list(range(10, 18)))
     with t.step("fifty, one after the other"):
         for i in range(50):
             t.eq(c.exec(f"echo {i}").out, f"{i}\n")

@@ -6,11 +6,10 @@ import pty
 import select
 import signal
 import threading
-import time
 
 import bundle
 import console
-from harness import SLOW, case, code_of
+from harness import LIMIT, case, code_of
 
 MB = 1 << 20
 
@@ -33,7 +32,7 @@ def test_100_mb(t):
         n += len(data)
     t.eq(n, 100 * MB)
     t.eq(got.hexdigest(), want)
-    t.eq(child.wait(60 * SLOW), 5)
+    t.eq(child.wait(60 * LIMIT), 5)
 
 
 @case(timeout=300, vm=True)
@@ -62,7 +61,7 @@ def test_streams(t):
         out = t.dir / "outfile"
         with open(out, "wb") as f:
             child = t.spawn(t.rt.argv("exec", c.id, "sh", "-c", "echo to file; echo more"), stdout=f)
-            t.eq(child.wait(30 * SLOW), 0)
+            t.eq(child.wait(30 * LIMIT), 0)
         t.eq(out.read_text(), "to file\nmore\n")
     with t.step("10 MB there and back"):
         data = os.urandom(10 * MB)
@@ -80,23 +79,21 @@ def test_streams(t):
             t.eq(c.sh(f"echo {i}", timeout=20), f"{i}\n")
         child.send_signal(signal.SIGTERM)
         rest = child.stdout.read()
-        child.wait(30 * SLOW)
+        child.wait(30 * LIMIT)
         t.true(len(first + rest) <= 20 * MB, "more came than was written")
     with t.step("all of it comes when it is read at last"):
         child = t.spawn(t.rt.argv("exec", c.id, "probe", "stream", "8"), stdout=-1)
         c.sh("true")
         data = child.stdout.read()
         t.eq(hashlib.sha256(data).hexdigest(), digest_of_stream(t.opts.probe, 8, t.run))
-        t.eq(child.wait(30 * SLOW), 0)
+        t.eq(child.wait(30 * LIMIT), 0)
     with t.step("output before the end is not lost"):
         for i in range(5):
             r = c.exec("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; echo last >&2; exit 3")
             t.eq((r.code, len(r.out.split()), r.err), (3, 2000, "last\n"))
     with t.step("stdout is closed when the program ends, though a child stays"):
-        start = time.monotonic()
-        r = c.exec("sleep 7 >/dev/null 2>&1 & echo done", timeout=30)
+        r = c.exec("sleep 1000 >/dev/null 2>&1 & echo done")  # whoever waited for that child is over its time
         t.eq(r.out, "done\n")
-        t.true(time.monotonic() - start < 6 * SLOW, "it waited for the child")
     c.finish()
 
 
@@ -156,7 +153,7 @@ def test_exec_terminal(t):
                                       c.id, "sh", "-c", "tty; read x; echo got $x; exit 9"), stdin=null, stdout=null,
                             stderr=null)
             con = sock.take()
-            t.eq(child.wait(30 * SLOW), 0)
+            t.eq(child.wait(30 * LIMIT), 0)
         con.read_until(rb"/dev/pts/\d+\r\n")
         con.write("word\n")
         con.read_until("got word")
@@ -173,7 +170,7 @@ def test_exec_terminal(t):
         con.read_until("sized")
         con.write("word\r")
         con.read_until("got word")
-        t.eq(child.wait(30 * SLOW), 6)
+        t.eq(child.wait(30 * LIMIT), 6)
     c.finish()
 
 
@@ -191,7 +188,7 @@ def test_run_in_terminal(t):
     con.read_until(rb"/dev/(pts/\d+|console)\r\n", timeout=90)
     con.write("word\r")
     con.read_until("got word")
-    t.eq(child.wait(60 * SLOW), 3)
+    t.eq(child.wait(60 * LIMIT), 3)
     t.eq(termios.tcgetattr(slave), before, "terminal settings")
     os.close(slave)
 
@@ -208,7 +205,7 @@ def test_stdio_closed(t):
     reader = threading.Thread(target=lambda: done.append(os.fdopen(r, "rb").read()), daemon=True)
     reader.start()
     t.eq(c.wait(), 0)
-    reader.join(5 * SLOW)
+    reader.join(20 * LIMIT)
     t.eq(done, [b"one\n"], "what the pipe gave up to its end")
     t.has(c.err(), "two\n")
     c.delete()
@@ -223,12 +220,12 @@ def test_inherited_fds(t):
     argv = t.rt.argv("create", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id)
     with open(os.devnull, "r+b") as null:
         child = t.spawn(argv, stdin=null, stdout=null, stderr=null, pass_fds=[w])
-        t.eq(child.wait(60 * SLOW), 0)
+        t.eq(child.wait(60 * LIMIT), 0)
     os.close(w)
     c.pid = c.read_pid()
     with t.step("nobody else holds the pipe"):
         t.only("cor", "runc")
-        t.true(select.select([r], [], [], 1 * SLOW)[0], "no end of file")
+        t.true(select.select([r], [], [], 10 * LIMIT)[0], "no end of file")
         t.eq(os.read(r, 1), b"")
     os.close(r)
     c.start()

@@ -62,7 +62,7 @@ def test_foreign_vmm(t):
     want = t.run([probe, plain], check=0, timeout=60).out.splitlines()
     child, sock, log = server(t, shared)
     got = qemu(t, sock, "busybox mkdir /mnt /tmp; busybox mount -t virtiofs shared /mnt && /bin/fsprobe /mnt\n", [probe]).splitlines()
-    t.eq(child.wait(10), 0)  # ends with the machine
+    t.eq(t.end_of(child), 0)  # ends with the machine
     t.eq((log.read_text(), sock.exists(), want[-1]), ("", False, "end"))
     t.eq(list(difflib.unified_diff(want, got[:got.index("end") + 1] if "end" in got else got, "the host's", "through cor-fsd",
                                    lineterm="", n=1)), [])
@@ -124,7 +124,7 @@ def test_server_ends(t):
     c.start()
     c.wait_out("up")
     os.kill(int((t.rt.root / c.id / "helper").read_text().split()[0]), signal.SIGKILL)
-    t.eq(c.wait(30), 128 + signal.SIGKILL)
+    t.eq(c.wait(), 128 + signal.SIGKILL)
     t.has(c.log.read_text() + c.err(), "cor-fsd, which serves its files, ended")
     t.eq(c.state()["status"], "stopped")
     c.delete()
