@@ -10,7 +10,7 @@ import sys
 
 import bundle
 import leak
-from harness import SLOW, case
+from harness import LIMIT, LOWEST_S, case
 from watch import Watch
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
@@ -65,9 +65,9 @@ def at_once(t, argvs, timeout):
             running.append(t.spawn(argv, stdout=f, stderr=f))
     for child, (argv, out) in zip(running, argvs):
         try:
-            code = child.wait(timeout * SLOW)
+            code = child.wait(timeout * LIMIT)
         except subprocess.TimeoutExpired:
-            t.fail(f"no end after {timeout * SLOW:.0f} s: {argv}")
+            t.fail(f"no end after {timeout * LIMIT:.0f} s: {argv}")
         t.eq(code, 0, f"exit code of {argv}; {out.read_text()}")
 
 
@@ -124,10 +124,10 @@ def test_two_shapes_at_once(t):
         return ['"cloned"' in p.read_text() for p in timings]
 
     t.eq(both(), [False, False], "clones")
-    t.wait(lambda: listed(t) and not makers(t), "a template of one of them", timeout=100)
+    t.wait(lambda: listed(t) and not makers(t), "a template of one of them", timeout=LOWEST_S)
     first = both()  # a maker that finds another at work leaves it to the next container
     t.true(any(first), f"clones {first}")
-    t.wait(lambda: len(listed(t)) == 2, "templates of both", timeout=100)
+    t.wait(lambda: len(listed(t)) == 2, "templates of both", timeout=LOWEST_S)
     t.eq(both(), [True, True], "clones")
 
 
@@ -142,8 +142,8 @@ def test_maker_without_space(t):
     made = watched(t, store)
     with t.step("the container goes on"):
         c = t.rt.container(bundle.config("echo up; exec sleep 1000")).up(timeout=120)
-        made.wait("*.tmp.*", "a template in the making", timeout=100)
-        t.wait(lambda: not makers(t), "the maker's end", timeout=100)
+        made.wait("*.tmp.*", "a template in the making", timeout=LOWEST_S)
+        t.wait(lambda: not makers(t), "the maker's end", timeout=LOWEST_S)
         t.eq(names(store), [], "what is left")
         t.eq(c.sh("echo still here"), "still here\n")
         c.finish()
@@ -184,10 +184,10 @@ def test_maker_without_memory(t):
     argv = t.rt.argv("run", "--detach", "--bundle", c.bundle, "--pid-file", c.pid_file, c.id)
     with open(c.out_path, "ab") as out:
         child = t.spawn(["sh", "-c", 'echo $$ >"$0"; exec "$@"', procs, *argv], stdout=out, stderr=out)
-        t.eq(child.wait(100 * SLOW), 0, f"exit code of run; {c.out_path.read_text()}")
+        t.eq(child.wait(100 * LIMIT), 0, f"exit code of run; {c.out_path.read_text()}")
     c.pid = c.read_pid()
-    made.wait("*.tmp.*", "a template in the making", timeout=100)
-    t.wait(lambda: not makers(t), "the maker's end", timeout=100)
+    made.wait("*.tmp.*", "a template in the making", timeout=LOWEST_S)
+    t.wait(lambda: not makers(t), "the maker's end", timeout=LOWEST_S)
     t.eq(listed(t), [], "templates")
     t.eq(names(store), [], "what is left")
     t.eq(c.sh("echo still here"), "still here\n")
@@ -199,9 +199,14 @@ def test_maker_killed_beside(t):
     """kill -9 for the maker beside a container: its VM goes with it, the container stays, the next one makes a template
     and removes what the dead one left."""
     store = use(t)
+    made = watched(t, store)
     c = t.rt.container(bundle.config("echo up; exec sleep 1000")).up(timeout=120)
-    maker = t.wait(lambda: any((d / "memory").exists() for d in store.glob("*.tmp.*")) and makers(t), "a maker at work")
-    vmms = t.wait(lambda: [p for m in maker for p in leak.descendants(m) if leak.is_vmm(p)], "the maker's VM")
+    place = store / made.wait("*.tmp.*", "a template in the making", timeout=LOWEST_S)
+    vmms = t.wait(lambda: [p for m in makers(t) for p in leak.descendants(m) if leak.is_vmm(p)], "the maker's VM", timeout=LOWEST_S)
+    maker = makers(t)
+    for p in vmms:
+        os.kill(p, signal.SIGSTOP)  # it can't be through before the maker is killed
+    t.true((place / "memory").exists(), "it is at work")
     for p in maker:
         with contextlib.suppress(ProcessLookupError):  # one of its children that has ended
             os.kill(p, signal.SIGKILL)
@@ -211,8 +216,8 @@ def test_maker_killed_beside(t):
     c.finish()
     c = t.rt.container(bundle.config("true"))
     t.eq(c.run(timeout=120).code, 0)
-    t.wait(lambda: len(listed(t)) == 1, "a template", timeout=100)
-    t.wait(lambda: not makers(t), "the maker's end", timeout=20)
+    t.wait(lambda: len(listed(t)) == 1, "a template", timeout=LOWEST_S)
+    t.wait(lambda: not makers(t), "the maker's end", timeout=LOWEST_S)
     t.eq(names(store), listed(t), "what is left")
 
 

@@ -6,7 +6,7 @@ import time
 
 import bundle
 import leak
-from harness import case
+from harness import LOWEST_S, case
 
 COR = ("cor",)
 IDENTITY = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; "
@@ -42,7 +42,7 @@ def run(t, script, conf=None, probe=False, **kw):
 
 
 def wait_made(t, n=1):
-    t.wait(lambda: len([x for x in listed(t) if x["state"] == "ok"]) == n, f"{n} templates", timeout=60)
+    t.wait(lambda: len([x for x in listed(t) if x["state"] == "ok"]) == n, f"{n} templates", timeout=LOWEST_S)
 
 
 @case(timeout=300, vm=True, only=COR)
@@ -184,7 +184,8 @@ def test_killed_maker(t):
     child = t.spawn(t.rt.argv("template", "make"))
     vmms = t.wait(lambda: [p for p in leak.descendants(child.pid) if leak.is_vmm(p)], "a VM that is to be a template")
     t.eq(len(vmms), 1, "VMs")
-    t.wait(lambda: any((d / "memory").exists() for d in store.iterdir()), "its memory in the store")
+    os.kill(vmms[0], signal.SIGSTOP)  # it can't be through before the maker is killed
+    t.eq(len(list(store.glob("*.tmp.*/memory"))), 1, "its memory in the store")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     t.wait(lambda: not leak.is_vmm(vmms[0]), "the VM's end")
