@@ -170,7 +170,7 @@ def counted(bench, opts, todo):
         c.file("files/fs-job", (HERE / "fs-job").read_bytes())
         c.file("files/kvmhost/job", JOB.encode(), 0o755)
 
-    def watch(console):
+    def watch(console, _):
         lines = [line for line in console.splitlines() if line.startswith("way ")]
         bench.say(f"counted: {lines[-1][4:]}" if lines else "the counting host boots")
 

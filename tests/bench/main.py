@@ -54,12 +54,12 @@ PROGRESS_S = 2.0
 
 
 class Progress:
-    """What is done just now, on stderr: on a terminal one line that changes, else a line every two seconds."""
+    """What is done just now, on stderr: on a terminal one line that changes, else a line every two seconds, if it is another."""
 
     def __init__(self, quiet):
         self.tty, self.quiet = sys.stderr.isatty(), quiet
         self.colour = self.tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        self.prefix, self.last, self.drawn = "", time.monotonic(), False
+        self.prefix, self.last, self.drawn, self.said = "", time.monotonic(), False, None
 
     def __call__(self, text):
         if self.quiet:
@@ -69,10 +69,17 @@ class Progress:
             line = f"{self.prefix}{text}"[:100]
             sys.stderr.write(f"\r\033[K{dim(line) if self.colour else line}")
             self.drawn = True
-        elif now - self.last >= PROGRESS_S:
+        elif now - self.last >= PROGRESS_S and text != self.said:
             sys.stderr.write(f"bench: {self.prefix}{text}\n")
-            self.last = now
+            self.last, self.said = now, text
         sys.stderr.flush()
+
+    def log(self, text):
+        """A line that stays."""
+        if not self.quiet:
+            self.done()
+            sys.stderr.write(f"bench: {self.prefix}{text}\n")
+            sys.stderr.flush()
 
     def done(self):
         if self.drawn:

@@ -200,6 +200,7 @@ class Bench:
     """The directories of a run, its bundles and those who take part."""
 
     def __init__(self, names, build_dir, say):
+        """say(text): what is done just now; say.log(text): a line that stays."""
         self.say = say
         self.cor = install(build_dir, say)  # before anything is made that had to be removed if this fails
         self.token = "corbench" + os.urandom(3).hex()

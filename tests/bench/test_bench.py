@@ -1,17 +1,24 @@
 """Memory and time of one container, printed as tables; the limits are those of the issue that asked for them."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
 import re
 import statistics
+import subprocess
 import sys
 import xml.etree.ElementTree
 
 import bundle
+import harness
+import kvmhost
 import leak
 
 sys.path.append(str(pathlib.Path(__file__).parent))
+import count  # noqa: E402
+import main  # noqa: E402
 import report  # noqa: E402
 import svg  # noqa: E402
 from harness import SLOW, case  # noqa: E402
@@ -118,3 +125,122 @@ def test_report(t):
             t.true(ticks[0] <= 0.4 and ticks[-1] >= 2000, f"{ticks}")
             places = [float(e.get("x2")) for e in root.iter("{http://www.w3.org/2000/svg}line")]
             t.true(all(0 <= x <= svg.WIDTH - svg.VALUES for x in places), f"{places}")
+
+
+class Say:
+    """Progress that is kept."""
+
+    def __init__(self):
+        self.lines = []
+
+    def __call__(self, text):
+        pass
+
+    def log(self, text):
+        self.lines.append(text)
+
+
+class Hosts:
+    """kvmhost.count() by script: each boot's answer is a text, or what to raise. boots: the rows each was given."""
+
+    def __init__(self, *answers):
+        self.answers, self.boots, self.say, self.dir = list(answers), [], Say(), None
+
+    def more(self, _, todo, n):
+        self.boots.append((n, list(todo)))
+
+    def count(self, more, _timeout, watch, _dir, _stall):
+        more(None)
+        answer = self.answers.pop(0)
+        watch("", answer if isinstance(answer, str) else answer.got)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+
+def row(name, took=1000000, code=0):
+    """What count-job writes of a row that it measured."""
+    return "".join(f"row {p} {name}\n5 0 sched_process_exec x\n{took + 5} 0 tracing_mark_write end {code}\n" for p in count.PASSES) + f"done {name}\n"
+
+
+def broken(kind, got):
+    e = kind("the host broke\nits console")
+    e.got = got
+    return e
+
+
+def counted(t, names, *answers):
+    """count.whole() and its report with hosts that answer so."""
+    hosts, real = Hosts(*answers), kvmhost.count
+    kvmhost.count = hosts.count
+    try:
+        found, over = count.whole(hosts, hosts.more, dict.fromkeys(names))
+    finally:
+        kvmhost.count = real
+    t.eq(list(found), names)
+    return hosts, found, over, count.report([found], [], names)
+
+
+@case(only=("cor",), quick=True)
+def test_count_missing(t):
+    """./bench count when a row has no figure: another boot brings it, or the rest is printed, and it fails."""
+    hangs = "hangs {}\tcount: ended after 3.1 s of its clock, a guest at 0xfff\n".format
+    with t.step("all there"):
+        hosts, _, over, res = counted(t, ["a", "b"], row("a") + row("b", 2000000) + "complete\n")
+        t.eq((over, res.failed, hosts.boots), (False, False, [(1, ["a", "b"])]))
+        t.eq([r[:2] for r in res.tables[0].rows], [["a", "1.00"], ["b", "2.00"]])
+        t.eq([line.rsplit(",", 1)[0] for line in hosts.say.lines], ["a: 1.00 million to exit", "b: 2.00 million to exit"])
+    with t.step("a row that hung gets another boot"):
+        hosts, found, _, res = counted(t, ["a", "b"], hangs("a") + row("b") + "complete\n", row("a") + "complete\n")
+        t.eq((res.failed, hosts.boots, found["a"].boot), (False, [(1, ["a", "b"]), (2, ["a"])], 2))
+        t.true(any(n.startswith("a: from boot 2") for n in res.notes), str(res.notes))
+    with t.step("one that always hangs is missing"):
+        hosts, _, _, res = counted(t, ["a", "b"], hangs("a") + row("b") + "complete\n", *[hangs("a") + "complete\n"] * 2)
+        t.eq((res.failed, len(hosts.boots), [n for n, _ in res.skipped]), (True, count.BOOTS, ["a"]))
+        t.has(res.text(), "left out: a: count: ended after 3.1 s", "b  ")
+        t.eq((list(res.data["runs"][0]), list(res.json()["data"]["missing"][0])), (["b"], ["a"]))
+    with t.step("one that failed is not repeated"):
+        hosts, _, _, res = counted(t, ["a", "b"], row("a", code=3) + row("b") + "complete\n")
+        t.eq((res.failed, len(hosts.boots), res.skipped), (True, 1, [("a", "exits: exit code 3: ")]))
+    with t.step("a host that broke: the row that it stood at comes last"):
+        hosts, found, _, res = counted(t, ["a", "b", "c"], broken(kvmhost.HostError, row("a") + "row exits b\n12"), row("c") + row("b") + "complete\n")
+        t.eq((res.failed, hosts.boots), (False, [(1, ["a", "b", "c"]), (2, ["c", "b"])]))
+    with t.step("ended by a signal: what there is"):
+        hosts, _, over, res = counted(t, ["a", "b", "c"], broken(SystemExit, row("a") + "row exits b\n5 0 sched"))
+        t.eq((over, res.failed, len(hosts.boots), [n for n, _ in res.skipped]), (True, True, 1, ["b", "c"]))
+        t.eq([r[0] for r in res.tables[0].rows], ["a"])
+
+
+@case(only=("cor",), quick=True)
+def test_count_stall(t):
+    """A counting host that says nothing is ended; one that does may take its time."""
+    for script, limits, why in (("echo first >got; exec sleep 1000", (1000, 2), "said nothing for"),
+                                ("while echo x >>got; do sleep 0.2; done", (4, 3), "did not end within"), ("echo last >got", (1000, 1000), None)):
+        heard = []
+        child = subprocess.Popen(["sh", "-c", script], cwd=t.dir, start_new_session=True)
+        try:
+            answer = kvmhost.follow(child, (t.dir / "console", t.dir / "got"), *limits, lambda *texts: heard.append(texts))
+        finally:
+            harness.kill_group(child)
+        with t.step(script):
+            t.true(answer.startswith(why) if why else answer is None, str(answer))
+            t.true(heard[-1][1].startswith(script.split()[1] if "while" not in script else "x"), str(heard[-1]))
+        (t.dir / "got").unlink()
+
+
+@case(only=("cor",), quick=True)
+def test_progress(t):
+    """In a log: a line that stays is there, the passing ones once in a while and not twice the same."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        progress = main.Progress(False)
+        progress.last = 0.0
+        progress.prefix = "count: "
+        progress("row a")
+        progress.last = 0.0
+        progress("row a")
+        progress.log("a: 1 s")
+        progress("row b")
+        progress.last = 0.0
+        progress("row b")
+    t.eq(said.getvalue(), "bench: count: row a\nbench: count: a: 1 s\nbench: count: row b\n")

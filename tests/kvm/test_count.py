@@ -2,10 +2,10 @@
 
 import argparse
 import pathlib
+import re
 import sys
 
 import builds
-import harness
 from harness import case
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
@@ -13,12 +13,25 @@ import count  # noqa: E402
 import fs  # noqa: E402
 
 
+class Say:
+    """Progress of ./bench: what stays of it."""
+
+    def __init__(self):
+        self.lines = []
+
+    def __call__(self, text):
+        pass
+
+    def log(self, text):
+        self.lines.append(text)
+
+
 class Bench:
     """Of ./bench, what count.py needs, with this lane's build."""
 
     def __init__(self, t):
         self.dir, self.cor, self.token = t.dir, t.opts.runtime, t.fresh("bench")
-        self.say = lambda text: None
+        self.say = Say()
 
     def helper(self, name):
         return builds.helper(name, pathlib.Path(self.cor).parents[2])
@@ -27,7 +40,19 @@ class Bench:
 def counted(t, *argv):
     p = argparse.ArgumentParser()
     count.arguments(p)
-    return count.run(Bench(t), p.parse_args(argv))
+    res = count.run(Bench(t), p.parse_args(argv))
+    t.eq((res.failed, res.skipped), (False, []))
+    return res
+
+
+def measured(t, rows, add=lambda c: None):
+    """These rows once: (name -> Measured, what was said). add(cpio): more files."""
+    bench = Bench(t)
+    more = count.files(bench, rows, argparse.Namespace(kernel=None))
+    found, over = count.whole(bench, lambda c, *which: (more(c, *which), add(c)), rows)
+    t.report("\n".join(bench.say.lines))
+    t.eq(over, False)
+    return found, bench.say.lines
 
 
 @case(timeout=300, needs=("crun",), only=("cor",))
@@ -61,30 +86,60 @@ def test_agent_ready(t):
     t.true(inside < both < boot["to exit"], str(boot))
 
 
-@case(timeout=120, only=("cor",))
+@case(timeout=200, only=("cor",))
 def test_failing_row(t):
-    """A command that fails ends the count with its words."""
-    rows = {"bad": count.Way("sh -c 'echo its words >&2; exit 3'")}
-    opts = argparse.Namespace(kernel=None)
-    parsed = count.parse(count.kvmhost.count(count.files(Bench(t), rows, opts), 100, dir=t.dir))
-    try:
-        count.figures(parsed, "bad")
-    except count.Error as e:
-        t.has(str(e), "bad: exit code 3", "its words")
-    else:
-        raise harness.Failed("it counted")
+    """A command that fails, or what comes before or after it, has no figure but its words; the others have theirs."""
+    found, said = measured(t, {"bad": count.Way("sh -c 'echo its words >&2; exit 3'"), "unmade": count.Way("true", "echo not made; exit 4"),
+                               "unclean": count.Way("true", ":", "echo not cleared; false"), "good": count.Way("true")})
+    t.eq({n: (m.why, m.again, m.boot) for n, m in found.items()},
+         {"bad": ("exits: exit code 3: its words", False, 1), "unmade": ("before: not made ", False, 1),
+          "unclean": ("after: not cleared ", False, 1), "good": (None, False, 1)})
+    with t.step("a line for each"):
+        t.eq([line.split(": ")[0] for line in said], list(found))
+    with t.step("the bench fails, and shows what there is"):
+        res = count.report([found], [], found)
+        t.true(res.failed, "failed")
+        t.eq([n for n, _ in res.skipped], ["bad", "unmade", "unclean"])
+        t.eq([r[0] for r in res.tables[0].rows], ["good"])
+        t.eq((list(res.data["runs"][0]), list(res.data["missing"][0])), (["good"], ["bad", "unmade", "unclean"]))
 
 
-@case(timeout=120, only=("cor",))
+@case(timeout=300, only=("cor",))
 def test_hanging_row(t):
-    """A command that does not end is ended, repeated once, and that is said; what comes before a row, too."""
+    """A command that does not end is ended, repeated once, and that is said; what comes before a row, too, also if it is a shell's
+    loop. Twice: the others go on, and another boot repeats it."""
     idle = "qemu-system-x86_64 -nodefaults -display none -accel kvm -M none"
-    rows = {"once": count.Way(f"sh -c 'test -n \"$TRY\" || exec {idle}'", f"test -e /tmp/first || {{ echo >/tmp/first; exec {idle}; }}")}
-    opts = argparse.Namespace(kernel=None)
-    parsed = count.parse(count.kvmhost.count(count.files(Bench(t), rows, opts), 100, dir=t.dir))
-    hung = count.figures(parsed, "once")["hung"]
-    t.eq(sorted(hung), sorted([*count.PASSES, count.BESIDE]))
-    t.eq(hung["count"], "after 10 s of its clock, a guest at no address")
+    loop = "test -e /tmp/first || { echo >/tmp/first; until false; do sleep 1; done; }"
+    every = f"sh -c 'rm /tmp/hangs 2>&- && test -n \"$TRY\" || {{ echo >/tmp/hangs; exec {idle}; }}'"
+    found, said = measured(t, {"twice": count.Way(f"sh -c 'test -s /count/boot || exec {idle}'"), "once": count.Way(every, loop, "true"),
+                               "longer than a limit": count.Way("true", "sleep 23")})
+    t.eq({n: (m.why, m.boot) for n, m in found.items()}, {"twice": (None, 2), "once": (None, 1), "longer than a limit": (None, 1)})
+    t.eq(sorted(found["once"].hung), sorted([*count.PASSES, "beside"]))
+    with t.step("a limit ends with what it is for"):
+        t.eq((found["twice"].hung, found["longer than a limit"].hung), ({}, {}))
+    t.has(found["once"].hung["count"], "after 10.", "a guest at no address")
+    t.true(any(line.startswith("twice: no figure: exits: ended after 10.") for line in said), str(said))
+
+
+@case(timeout=300, needs=("gcc",), only=("cor",))
+def test_spinning_guest(t):
+    """A guest that only spins, as QEMU's hangs do, is ended long before its time is up."""
+    source, kernel = t.path("spin.s"), t.path("spin")
+    source.write_text(".globl _start\n_start: cli\n1: jmp 1b\n")
+    t.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext-segment=0x200000,--build-id=none", source, "-o", kernel], check=0)
+    vmm = pathlib.Path(t.opts.runtime).parents[1] / "libexec/cor/cor-vmm"
+    spin = f"{vmm} run --kernel /count/spin --memory 64M --console none"
+    found, _ = measured(t, {"row": count.Way(f"sh -c 'test -n \"$TRY\" || exec {spin}'"),
+                            "before": count.Way("true", f"test -n \"$TRY\" || {spin}")},
+                        lambda c: c.file("files/count/spin", kernel.read_bytes()))
+    t.eq({n: m.why for n, m in found.items()}, {"row": None, "before": None})
+    hung = {**found["row"].hung, **found["before"].hung}
+    t.eq(sorted(hung), sorted([*count.PASSES, "beside"]))
+    for what, why in hung.items():
+        secs, at = re.fullmatch(r"after ([\d.]+) s of its clock, a guest at (\S+)", why).groups()
+        with t.step(f"{what}: {why}"):
+            t.true(float(secs) <= 3.5, "soon")  # two of them before the row begins
+            t.true(0x200000 <= int(at, 16) < 0x202000, "in the guest's only page")
 
 
 @case(timeout=300, needs=("mke2fs",), only=("cor",))

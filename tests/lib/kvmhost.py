@@ -52,7 +52,9 @@ CONSOLE_SHOWN = 6000
 
 
 class HostError(Exception):
-    """The host failed, not the job; the text holds its console."""
+    """The host failed, not the job; the text holds its console. Of a counting host, got: what its job wrote so far."""
+
+    got = ""
 
 
 class Result(harness.Result):
@@ -430,11 +432,12 @@ class Emulated(Host):
 COUNTED_CPU = "max,+svm,+npt,-erms,-fsrm,family=25,model=1,stepping=1"
 
 
-def count(more, timeout, watch=None, dir=None):
+def count(more, timeout, watch=None, dir=None, stall=None):
     """Boots an emulated host whose clock counts instructions, runs /kvmhost/job in it and returns what that wrote to
-    ttyS1. more(cpio): the files, below files/, of all its root. Nothing reaches it from outside while it runs
-    (no 9p, no interrupts but its own timers, a fixed seed), so it does the same every time. watch(text): called
-    with its console as it grows."""
+    ttyS1, which ends with a line "complete". more(cpio): the files, below files/, of all its root. Nothing reaches it from
+    outside while it runs (no 9p, no interrupts but its own timers, a fixed seed), so it does the same every time.
+    watch(console, got): called with what it has said so far, every second. stall: so many seconds without a word end it.
+    """
     with Host(dir) as host:
         console, log, got = host.dir / "console", host.dir / "qemu.log", host.dir / "results"
         found = kernel()
@@ -449,18 +452,38 @@ def count(more, timeout, watch=None, dir=None):
             child = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                                      preexec_fn=lambda: die_with_parent(signal.SIGKILL))
         try:
-            end = time.monotonic() + timeout * harness.LIMIT
-            while not ended(child, 1.0):
-                if watch and console.exists():
-                    watch(console.read_bytes().decode("utf-8", "replace"))
-                if time.monotonic() > end:
-                    raise HostError(f"the counting host did not end within {timeout * harness.LIMIT:.0f} s\n{words(console, log)}")
+            why = follow(child, (console, got), timeout, stall, watch)
         finally:
             child.kill()
             child.wait()
-        if not got.exists() or not got.read_bytes().endswith(b"complete\n"):
-            raise HostError(f"the counting host ended too early\n{words(console, log)}")
-        return got.read_bytes().decode("utf-8", "replace")
+        text = read_text(got)
+        if why or not text.endswith("complete\n"):
+            e = HostError(f"the counting host {why or 'ended too early'}\n{words(console, log)}")
+            e.got = text
+            raise e
+        return text
+
+
+def follow(child, paths, timeout, stall, watch):
+    """Until a counting host ends: None, or why it must be ended."""
+    start = heard = time.monotonic()
+    said, over = None, False
+    while not over:
+        over = ended(child, 1.0)
+        now, texts = time.monotonic(), [read_text(p) for p in paths]
+        if texts != said:
+            said, heard = texts, now
+        if watch:
+            watch(*texts)
+        if now > start + timeout * harness.LIMIT:
+            return f"did not end within {timeout * harness.LIMIT:.0f} s"
+        if stall and now > heard + stall * harness.LIMIT:
+            return f"said nothing for {stall * harness.LIMIT:.0f} s"
+    return None
+
+
+def read_text(path):
+    return path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
 
 
 def ended(child, secs):
