@@ -188,10 +188,29 @@ int store_stage_seal(const struct store_staging *g, const char *layer, struct er
 	return store_stage_sum(g, layer, &sum, e);
 }
 
+/* Somebody else has made this layer meanwhile. Machines may map his file already, and one copy is enough; but
+ * not if ours is sealed and his is not. */
+static bool came_meanwhile(const struct store_staging *g, const char *layer)
+{
+	scoped_free char *name = str_fmt("%s.erofs", layer), *to = str_fmt("layers/%s.erofs", layer);
+	struct store_sum ours, theirs;
+	struct stat a, b;
+
+	if (!name || !to || fstatat(g->fd, name, &a, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fstatat(g->store->fd, to, &b, AT_SYMLINK_NOFOLLOW) < 0 || a.st_ino == b.st_ino)
+		return false;
+	if (store_read_sum_at(g->fd, g->name, layer, &ours, NULL) < 0 ||
+	    store_read_sum(g->store, layer, &theirs, NULL) < 0)
+		return false;
+	return *theirs.verity || !*ours.verity;
+}
+
 /* Moves one layer's files in, the sum last: a layer without a sum counts as not there. The sum of one that is
  * there already may be another by now. An image may have a layer twice. */
 static int commit_layer(const struct store_staging *g, const char *layer, struct err *e)
 {
+	if (came_meanwhile(g, layer))
+		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
 		scoped_free char *name = str_fmt("%s%s", layer, suffixes[i]);
 		scoped_free char *to = str_fmt("layers/%s%s", layer, suffixes[i]);

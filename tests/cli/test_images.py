@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import pathlib
+import shutil
 import signal
 import stat
 import subprocess
@@ -534,6 +535,26 @@ def staged(staging, part):
         return [p for d in staging.iterdir() for p in (d / part, *d.glob("*" + part)) if p.exists()]
     except FileNotFoundError:  # not yet, or just removed
         return []
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_one_file(t):
+    """Two imports make the same layer: who ends first has made it, and machines that map it by then map what all will map."""
+    store, tools, gate = Store(t), t.path("tools"), t.dir / "gate"
+    (t.dir / "a.tar").write_bytes(tar(entry("a", b"a" * 5000)))
+    tools.mkdir()
+    os.mkfifo(gate)
+    (tools / "mkfs.erofs").write_text(f'#!/bin/sh\n"{shutil.which("mkfs.erofs")}" "$@" && read -r go <"{gate}"\n')
+    (tools / "mkfs.erofs").chmod(0o755)
+    slow = t.spawn([store.tool, "import", t.dir / "a.tar", "--name", "slow", "--store", store.root, "-q"],
+                   env=dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}"))
+    with open(gate, "w") as go:  # it has made its file when it comes here
+        layer = pathlib.Path(store.load(t.dir / "a.tar", "--name", "quick")["layers"][0]["file"])
+        made = layer.stat().st_ino
+        go.write("go\n")
+    t.eq((slow.wait(30), layer.stat().st_ino), (0, made))
+    t.eq(sorted(d["name"] for d in store("ls", "--json").json()), ["quick", "slow"])
+    store("verify")
 
 
 @case(timeout=120, only=COR)
