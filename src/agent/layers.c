@@ -76,13 +76,18 @@ static int await_devices(unsigned n, struct err *e)
 	return 0;
 }
 
-/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. Writing is closed
- * here beside the host's two locks, so that a program that tries learns of it. */
-static int settle_device(int fd)
+/* Beside the host's two locks, so that a program that tries learns of it. */
+static int close_for_writing(int fd)
 {
 	int on = 1;
 
-	return ioctl(fd, BLKFLSBUF, 0) < 0 || ioctl(fd, BLKROSET, &on) < 0 ? -errno : 0;
+	return ioctl(fd, BLKROSET, &on) < 0 ? -errno : 0;
+}
+
+/* What the kernel read when it looked for partitions was a template's, perhaps: forgotten. */
+static int settle_device(int fd)
+{
+	return ioctl(fd, BLKFLSBUF, 0) < 0 ? -errno : close_for_writing(fd);
 }
 
 static int open_device(unsigned i, bool is_settled, int *ret, struct err *e)
@@ -122,8 +127,11 @@ static int settle(unsigned n, struct err *e)
 		scoped_fd fd = -1;
 
 		r = open_device(i, true, &fd, e);
-		if (r == 0 && !is_own_root(fd) && settle_device(fd) < 0)
-			r = err_set(e, -errno, "image %u: %m", i);
+		if (r < 0)
+			return r;
+		r = is_own_root(fd) ? close_for_writing(fd) : settle_device(fd);
+		if (r < 0)
+			return err_set(e, r, "image %u: %m", i);
 	}
 	return r;
 }

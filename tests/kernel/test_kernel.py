@@ -1,6 +1,7 @@
 """Kernels that cor-image builds: they have what their fragments ask for, the lists of what containers and engines
 need hold, and a container runs on `clear`. Building takes 12 minutes once; the cache keeps the result."""
 
+import copy
 import pathlib
 import re
 
@@ -130,7 +131,30 @@ def test_clear(t):
             sums.append(imagelib.sha((t.path(name) / "initrd").read_bytes()))
         t.eq(sums[0], sums[1])
         t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={t.path('dax')}/vmlinux", "--set", f"vm.initrd={t.path('dax')}/initrd"]
-        r = t.rt.container(bundle.config("cat /proc/cmdline")).run(check=0)
-        t.has(r.out, " root=/dev/pmem0 ")
         r = imagelib.run(t)
         t.eq((r.code, r.out), (0, "entry one two words\n"), r.err)
+    with t.step("two machines map it once, nothing of it is in their own memory, and none can write to it"):
+        one_copy(t, t.path("dax") / "initrd")
+
+
+def one_copy(t, file):
+    """Of a mini-OS that is an image, with two containers on it."""
+    was = imagelib.sha(file.read_bytes())
+    conf = bundle.config("cat /proc/cmdline /sys/block/pmem0/ro; mknod /dev/r b $(tr : ' ' </sys/block/pmem0/dev);"
+                         "blockdev --setrw /dev/r; dd if=/dev/zero of=/dev/r bs=4096 count=64 conv=fsync; echo up; exec sleep 1000")
+    for caps in conf["process"]["capabilities"].values():
+        caps[:] = sorted({*caps, "CAP_SYS_ADMIN", "CAP_MKNOD"})
+    conf["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    running = [t.rt.container(copy.deepcopy(conf)).up() for _ in range(2)]
+    for c in running:
+        c.wait_out("up")
+        t.has(c.out_path.read_text(), " root=/dev/pmem0 ", "\n1\n")
+        t.lacks(c.err_path.read_text(), "mknod")
+    seen = [imagelib.mapped(imagelib.vm_pid(t.rt.root / c.id), [file]) for c in running]
+    t.report(f"mini-OS of {file.stat().st_size} bytes: {seen}")
+    for s in seen:
+        t.true(0 < s["Rss"] and s["Pss"] < s["Rss"] * 0.75, s)
+        t.eq([s[k] for k in ("Private_Dirty", "Shared_Dirty", "Anonymous")], [0, 0, 0])
+    t.eq(imagelib.sha(file.read_bytes()), was)
+    for c in running:
+        c.finish()
