@@ -67,8 +67,7 @@ static const struct opt rows[] = {
 	  "emulation)" },
 	{ "qemu.share", 0, OPT_ENUM, HOST, AT(share), 0, 0, shares, NULL,
 	  "how QEMU's VMs get the container's files: 9p, or virtiofs, by cor-fsd, which is quicker with "
-	  "files; "
-	  "such VMs boot, they are no clones" },
+	  "files and knows ID-mapped mounts; such VMs boot, they are no clones" },
 	{ "qemu.params", 0, OPT_WORDS, HOST, AT(qemu_params), 0, 0, NULL, NULL,
 	  "arguments added to QEMU's command line" },
 	{ "template", 0, OPT_BOOL, HOST, AT(template), 0, 0, NULL, NULL,

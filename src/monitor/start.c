@@ -135,7 +135,10 @@ static void describe_share(const struct monitor *m, struct share *s, struct shar
 						.dest = b->dest,
 						.is_file = b->is_file,
 						.readonly = b->readonly,
-						.recursive = b->recursive };
+						.recursive = b->recursive,
+						.uid_map = b->uid_map,
+						.gid_map = b->gid_map,
+						.map_recursive = b->map_recursive };
 	}
 }
 

@@ -23,7 +23,7 @@ static void put_empty(struct json_writer *w, const char *key)
 	json_close(w, ']');
 }
 
-static void put_hooks(struct json_writer *w)
+static void put_hooks(struct json_writer *w, bool idmap)
 {
 	static const char *const hooks[] = { "prestart",       "createRuntime", "createContainer",
 					     "startContainer", "poststart",     "poststop" };
@@ -34,7 +34,8 @@ static void put_hooks(struct json_writer *w)
 	json_close(w, ']');
 	json_open(w, "mountOptions", '[');
 	for (size_t i = 0; i < mount_options_n; i++)
-		if (mount_options[i].honoured)
+		if (mount_options[i].honoured && (idmap || (mount_options[i].kind != OPTION_IDMAP &&
+							    mount_options[i].kind != OPTION_RIDMAP)))
 			json_put_str(w, NULL, mount_options[i].name);
 	json_close(w, ']');
 }
@@ -57,7 +58,7 @@ static void put_cgroup(struct json_writer *w)
 	json_close(w, '}');
 }
 
-static void put_linux(struct json_writer *w)
+static void put_linux(struct json_writer *w, bool idmap)
 {
 	json_open(w, "linux", '{');
 	put_names(w, "namespaces", &names_namespaces);
@@ -83,13 +84,13 @@ static void put_linux(struct json_writer *w)
 	json_put_bool(w, "monitoring", false);
 	json_close(w, '}');
 	json_open(w, "mountExtensions", '{');
-	put_switch(w, "idmap", false);
+	put_switch(w, "idmap", idmap);
 	json_close(w, '}');
 	put_switch(w, "netDevices", false);
 	json_close(w, '}');
 }
 
-void features_write(struct str *to)
+void features_write(struct str *to, bool idmap)
 {
 	const struct scmp_version *v = seccomp_version();
 	struct json_writer w = { .to = to, .indent = "\t" };
@@ -100,8 +101,8 @@ void features_write(struct str *to)
 	json_open(&w, NULL, '{');
 	json_put_str(&w, "ociVersionMin", "1.0.0");
 	json_put_str(&w, "ociVersionMax", STATE_OCI_VERSION);
-	put_hooks(&w);
-	put_linux(&w);
+	put_hooks(&w, idmap);
+	put_linux(&w, idmap);
 	json_open(&w, "annotations", '{');
 	json_put_str(&w, "io.github.seccomp.libseccomp.version", version);
 	json_put_str(&w, OCI_ANNOTATION_PREFIX "version", COR_VERSION);

@@ -131,10 +131,40 @@ static int check_namespaces(const struct check *c, const struct spec *s)
 	return 0;
 }
 
+#define MAP_LINES_MAX 340u  /* of one uid_map */
+#define MAP_BYTES     4096u /* of it, in one write */
+
+static bool overlap(uint32_t a, uint32_t a_n, uint32_t b, uint32_t b_n)
+{
+	return a < (uint64_t)b + b_n && b < (uint64_t)a + a_n;
+}
+
+/* What the kernel's uid_map and gid_map take. */
+static int check_map(const struct check *c, const char *member, const struct spec_idmap *p, size_t n)
+{
+	size_t bytes = 0;
+
+	if (n > MAP_LINES_MAX)
+		return invalid(c, member, "has %zu mappings, and the kernel takes at most %u", n,
+			       MAP_LINES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		for (size_t k = 0; k < i; k++)
+			if (overlap(p[i].container_id, p[i].size, p[k].container_id, p[k].size) ||
+			    overlap(p[i].host_id, p[i].size, p[k].host_id, p[k].size))
+				return invalid(c, member, "mappings %zu and %zu overlap", k, i);
+		bytes += (size_t)snprintf(NULL, 0, "%u %u %u\n", p[i].container_id, p[i].host_id, p[i].size);
+	}
+	if (bytes >= MAP_BYTES)
+		return invalid(c, member, "is %zu bytes as the kernel reads it, which takes less than %u",
+			       bytes, MAP_BYTES);
+	return 0;
+}
+
 static int check_maps(const struct check *c, const struct spec *s)
 {
 	const struct spec_linux *l = &s->lnx;
 	bool user = spec_namespace(s, CLONE_NEWUSER);
+	int r;
 
 	if (user && l->uid_mappings.n == 0)
 		return invalid(c, "linux.uidMappings", "a user namespace needs at least one mapping");
@@ -146,7 +176,31 @@ static int check_maps(const struct check *c, const struct spec *s)
 	if (l->time_offsets.n && !spec_namespace(s, CLONE_NEWTIME))
 		return invalid(c, "linux.timeOffsets",
 			       "offsets need a \"time\" entry in linux.namespaces, but there is none");
-	return 0;
+	r = check_map(c, "linux.uidMappings", l->uid_mappings.p, l->uid_mappings.n);
+	return r == 0 ? check_map(c, "linux.gidMappings", l->gid_mappings.p, l->gid_mappings.n) : r;
+}
+
+static int check_idmap(const struct check *c, const struct spec *s, const struct spec_mount *m)
+{
+	const char *what = m->has_uid_mappings ? "uidMappings" : "options";
+	int r;
+
+	if (m->has_uid_mappings != m->has_gid_mappings)
+		return invalid(c, m->has_uid_mappings ? "gidMappings" : "uidMappings",
+			       "is required beside its counterpart, but missing");
+	if (!m->idmap && !m->ridmap && !m->has_uid_mappings)
+		return 0;
+	if (!m->bind)
+		return refuse(c, what, "only bind mounts can be ID-mapped; leave it out");
+	if (m->has_uid_mappings && (m->uid_mappings.n == 0 || m->gid_mappings.n == 0))
+		return invalid(c, m->uid_mappings.n ? "gidMappings" : "uidMappings",
+			       "needs at least one mapping");
+	if (!m->has_uid_mappings && !spec_namespace(s, CLONE_NEWUSER))
+		return invalid(c, what,
+			       "idmap without mappings takes those of the container's user namespace, but it "
+			       "has none");
+	r = check_map(c, "uidMappings", m->uid_mappings.p, m->uid_mappings.n);
+	return r == 0 ? check_map(c, "gidMappings", m->gid_mappings.p, m->gid_mappings.n) : r;
 }
 
 /* File systems that need nothing of the host. */
@@ -163,14 +217,12 @@ static bool is_guest_fs(const char *type)
 	return false;
 }
 
-static int check_mount(const struct check *c, const struct spec_mount *m)
+static int check_mount(const struct check *c, const struct spec *s, const struct spec_mount *m)
 {
-	if (m->has_uid_mappings != m->has_gid_mappings)
-		return invalid(c, m->has_uid_mappings ? "gidMappings" : "uidMappings",
-			       "is required beside its counterpart, but missing");
-	if (m->idmap || m->ridmap || m->has_uid_mappings)
-		return refuse(c, m->has_uid_mappings ? "uidMappings" : "options",
-			      "ID-mapped mounts are not supported in a VM; leave idmap and the mappings out");
+	int r = check_idmap(c, s, m);
+
+	if (r < 0)
+		return r;
 	if (m->propagation & MS_SHARED)
 		warn(c, "options", "mounts made below %.200s in the VM don't reach the host", m->destination);
 	if (m->bind && !m->source)
@@ -197,7 +249,7 @@ static int check_mounts(const struct check *c, const struct spec *s)
 	one.at = at;
 	for (size_t i = 0; i < s->mounts.n && r >= 0; i++) {
 		(void)snprintf(at, sizeof(at), "%smounts[%zu].", c->at, i);
-		r = check_mount(&one, &s->mounts.p[i]);
+		r = check_mount(&one, s, &s->mounts.p[i]);
 	}
 	return r;
 }

@@ -7,14 +7,15 @@
 #include "oci/template.h"
 #include "runtime/cli.h"
 #include "runtime/out.h"
+#include "runtime/plan.h"
 #include "runtime/verbs.h"
 
 int cmd_features(struct cli *cli, struct err *e)
 {
 	scoped_str text = { 0 };
+	scoped_arena mem = { 0 };
 
-	(void)cli;
-	features_write(&text);
+	features_write(&text, plan_serves_files(&cli->settings, &mem));
 	return out_print(&text, e);
 }
 

@@ -253,6 +253,32 @@ int plan_root(const struct spec *s, const char *bundle, struct arena *a, char **
 	return 0;
 }
 
+/* The lines that the kernel's uid_map takes. NULL: no memory. */
+static char *map_text(const struct spec_idmap *p, size_t n, struct arena *a)
+{
+	scoped_str text = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		str_addf(&text, "%u %u %u\n", p[i].container_id, p[i].host_id, p[i].size);
+	return str_check(&text) < 0 ? NULL : arena_str(a, text.p);
+}
+
+/* Its own mappings, or those of the container's user namespace. */
+static int plan_idmap(const struct spec *s, const struct spec_mount *from, struct arena *a,
+		      struct plan_bind *b, struct err *e)
+{
+	const struct spec_linux *l = &s->lnx;
+
+	if (!from->idmap && !from->ridmap && !from->has_uid_mappings)
+		return 0;
+	b->map_recursive = from->ridmap;
+	b->uid_map = from->has_uid_mappings ? map_text(from->uid_mappings.p, from->uid_mappings.n, a)
+					    : map_text(l->uid_mappings.p, l->uid_mappings.n, a);
+	b->gid_map = from->has_gid_mappings ? map_text(from->gid_mappings.p, from->gid_mappings.n, a)
+					    : map_text(l->gid_mappings.p, l->gid_mappings.n, a);
+	return b->uid_map && b->gid_map ? 0 : no_memory(e);
+}
+
 static int plan_bind(const struct plan_in *in, const struct spec_mount *from, size_t i, struct arena *a,
 		     struct mon_plan *plan, struct msg_mount *to, struct err *e)
 {
@@ -279,7 +305,7 @@ static int plan_bind(const struct plan_in *in, const struct spec_mount *from, si
 	to->source = b->name;
 	to->is_file = b->is_file;
 	to->recursive = from->recursive;
-	return 0;
+	return plan_idmap(in->spec, from, a, b, e);
 }
 
 static int plan_mount(const struct plan_in *in, size_t i, struct arena *a, struct mon_plan *plan,
@@ -423,6 +449,20 @@ static int name_layers(struct arena *a, struct mon_plan *plan, struct err *e)
 	return 0;
 }
 
+/* QEMU's own server makes every file as root: no file could be made where root is not mapped. */
+static int check_idmaps(const struct mon_plan *plan, struct err *e)
+{
+	for (size_t i = 0; i < plan->binds.n && !plan->vm.fsd_path; i++)
+		if (plan->binds.p[i].uid_map)
+			return err_set(
+				e, -EOPNOTSUPP,
+				"mount %s: ID-mapped mounts need virtio-fs, and with QEMU files come by "
+				"9p: set qemu.share = virtiofs in cor.conf, or leave idmap and the "
+				"mappings out",
+				plan->binds.p[i].dest);
+	return 0;
+}
+
 int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, struct strv *warnings,
 	      struct err *e)
 {
@@ -450,5 +490,7 @@ int plan_make(const struct plan_in *in, struct arena *a, struct mon_plan *ret, s
 		r = plan_ctr(in, a, ret, e);
 	if (r == 0)
 		r = plan_vm(in, a, &ret->vm, warnings, e);
+	if (r == 0)
+		r = check_idmaps(ret, e);
 	return r == 0 ? name_layers(a, ret, e) : r;
 }

@@ -60,6 +60,8 @@ int must_check plan_vm(const struct plan_in *in, struct arena *a, struct vmcfg *
 		       struct err *e);
 /* Whether the settings ask for QEMU: by name, or by one of its keys. */
 bool plan_wants_qemu(const struct settings *s);
+/* Whether a VM by these settings has its files from cor-fsd, not from QEMU by 9p. Asks whether KVM works. */
+bool plan_serves_files(const struct settings *s, struct arena *a);
 /* cor-vmm and its companions, beside this program or in libexecdir: their paths, and the driver. */
 int must_check plan_find_vmm(const char *libexecdir, struct arena *a, struct vmcfg *ret, struct err *e);
 /* The QEMU program: qemu.path, or the first one in the usual directories. In the arena. */

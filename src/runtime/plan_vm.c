@@ -163,6 +163,15 @@ bool plan_wants_qemu(const struct settings *s)
 	       s->share != SETTINGS_SHARE_9P || s->qemu_params.n > 0;
 }
 
+bool plan_serves_files(const struct settings *s, struct arena *a)
+{
+	struct err ignored = { 0 };
+
+	if (s->hypervisor == SETTINGS_HV_KVM || s->share == SETTINGS_SHARE_VIRTIOFS)
+		return true;
+	return !plan_wants_qemu(s) && probe(s, a, &ignored) == 0;
+}
+
 static int use_qemu(const struct plan_in *in, struct arena *a, struct vmcfg *ret, struct err *e)
 {
 	const struct settings *s = in->settings;

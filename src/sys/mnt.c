@@ -32,6 +32,7 @@
 #define ATTR_NOATIME      0x00000010u
 #define ATTR_STRICTATIME  0x00000020u
 #define ATTR_NODIRATIME   0x00000080u
+#define ATTR_IDMAP        0x00100000u
 #define ATTR_NOSYMFOLLOW  0x00200000u
 #define FLAG_NOSYMFOLLOW  256ul
 #define FS_CLOEXEC        1u
@@ -338,6 +339,14 @@ int mnt_set_attr(int fd, uint64_t set, uint64_t clear, bool recursive)
 	if ((set | clear) & ATTR_ATIME)
 		a.attr_clr |= ATTR_ATIME;
 	return syscall(SYS_mount_setattr, fd, "", flags, &a, sizeof a) < 0 ? -errno : 0;
+}
+
+int mnt_idmap(int tree, int user, bool recursive)
+{
+	struct attr_arg a = { .attr_set = ATTR_IDMAP, .userns_fd = (uint64_t)user };
+	unsigned flags = AT_EMPTY_PATH | (recursive ? TREE_RECURSIVE : 0);
+
+	return syscall(SYS_mount_setattr, tree, "", flags, &a, sizeof a) < 0 ? -errno : 0;
 }
 
 int mnt_set_propagation(int fd, unsigned long propagation)

@@ -46,6 +46,9 @@ int must_check mnt_clone(int from, bool recursive, int *ret_tree);
 int must_check mnt_attach(int tree, int on);
 /* mount_setattr(2): MOUNT_ATTR_* to set and to clear on the mount that the fd is in. */
 int must_check mnt_set_attr(int fd, uint64_t set, uint64_t clear, bool recursive);
+/* Owners of files in a tree that is not attached yet are mapped as user namespace `user` maps them: what it
+ * has inside is on the disk, what outside is seen. -EINVAL: its file system can't. */
+int must_check mnt_idmap(int tree, int user, bool recursive);
 /* MS_SHARED and friends, with MS_REC for the whole subtree. */
 int must_check mnt_set_propagation(int fd, unsigned long propagation);
 /* The MOUNT_ATTR_* that stand for the per-mount flags among MS_* (ro, nosuid, nodev, noexec,

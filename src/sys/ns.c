@@ -7,11 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
+#include "base/io.h"
 #include "base/str.h"
 
 #ifndef CLONE_NEWTIME
@@ -188,5 +193,52 @@ int ns_enter(const struct ns_want *want, size_t n, struct err *e)
 		r = plan_join(&p, e);
 	if (r == 0)
 		r = plan_make(&p, e);
+	return r;
+}
+
+static int write_map(pid_t pid, const char *file, const char *text, struct err *e)
+{
+	scoped_free char *path = str_fmt("/proc/%d/%s", (int)pid, file);
+	int r = path ? io_write_existing_at(AT_FDCWD, path, text) : -ENOMEM;
+
+	return r < 0 ? err_set(e, r, "user namespace for ID-mapped mounts: %s: %m", file) : 0;
+}
+
+static int open_user(pid_t pid, int *ret_fd, struct err *e)
+{
+	scoped_free char *path = str_fmt("/proc/%d/ns/user", (int)pid);
+
+	return path ? ns_open(CLONE_NEWUSER, path, ret_fd, e) : err_set(e, -ENOMEM, "out of memory");
+}
+
+int ns_new_user(const char *uid_map, const char *gid_map, int *ret_fd, struct err *e)
+{
+	/* no signal at its end: whoever waits for children does not see it */
+	const struct clone_args args = { .flags = CLONE_NEWUSER };
+	scoped_fd its = -1, ours = -1;
+	int pair[2], r;
+	char byte;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(e, -errno, "user namespace for ID-mapped mounts: %m");
+	its = pair[0];
+	ours = pair[1];
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+	if (pid == 0) { /* until we close our end, or die */
+		(void)close(ours);
+		_exit(io_read_full(its, &byte, 1) < 0);
+	}
+	if (pid < 0)
+		return err_set(e, -errno, "user namespace for ID-mapped mounts: %m%s",
+			       errno == ENOSPC ? " (raise /proc/sys/user/max_user_namespaces)" : "");
+	r = write_map(pid, "uid_map", uid_map, e);
+	if (r == 0)
+		r = write_map(pid, "gid_map", gid_map, e);
+	if (r == 0)
+		r = open_user(pid, ret_fd, e);
+	(void)close(take_fd(&ours));
+	while (waitpid(pid, NULL, (int)__WCLONE) < 0 && errno == EINTR)
+		;
 	return r;
 }

@@ -30,4 +30,8 @@ int must_check ns_is_own(uint64_t type, int fd, bool *ret);
  * already: it must end. */
 int must_check ns_enter(const struct ns_want *want, size_t n, struct err *e);
 
+/* A user namespace that nobody is in, with these maps: lines as /proc/PID/uid_map takes them. Needs /proc;
+ * the process that makes it is waited for. */
+int must_check ns_new_user(const char *uid_map, const char *gid_map, int *ret_fd, struct err *e);
+
 #endif

@@ -15,6 +15,7 @@
 
 #include "base/str.h"
 #include "sys/mnt.h"
+#include "sys/ns.h"
 
 #define ENTRY_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -62,6 +63,29 @@ void share_trees_fini(struct share_trees *t)
 	*t = (struct share_trees){ 0 };
 }
 
+/* Last: what is idmapped can't be given another map. */
+static int tree_idmap(int tree, const struct share_bind *b, struct err *e)
+{
+	scoped_fd user = -1;
+	int r;
+
+	if (!b->uid_map)
+		return 0;
+	r = ns_new_user(b->uid_map, b->gid_map, &user, e);
+	if (r < 0)
+		return r;
+	r = mnt_idmap(tree, user, b->map_recursive);
+	if (r == -EINVAL)
+		return err_set(e, r,
+			       "shared path %s: its file system can't be ID-mapped%s; leave idmap and the "
+			       "mappings out",
+			       b->source, b->map_recursive ? ", or that of a mount below it" : "");
+	if (r == -EPERM)
+		return err_set(e, r, "shared path %s: ID-mapped mount: %m (is it ID-mapped already?)",
+			       b->source);
+	return r < 0 ? err_set(e, r, "shared path %s: ID-mapped mount: %m", b->source) : 0;
+}
+
 /* A detached copy of what stands at b->source, with the host-side restrictions. */
 static int tree_take(int host, const struct share_bind *b, int *ret, struct err *e)
 {
@@ -86,6 +110,9 @@ static int tree_take(int host, const struct share_bind *b, int *ret, struct err 
 		return err_set(e, r, "shared path %s: this needs Linux 5.12 or later", b->source);
 	if (r < 0)
 		return err_set(e, r, "shared path %s: mount flags: %m", b->source);
+	r = tree_idmap(tree, b, e);
+	if (r < 0)
+		return r;
 	*ret = take_fd(&tree);
 	return 0;
 }

@@ -30,6 +30,9 @@ struct share_bind {
 	bool is_file;       /* the source is no directory */
 	bool readonly;
 	bool recursive; /* with the mounts below it */
+	/* It is idmapped so, as in ns_new_user(); NULL: owners are as in the source */
+	const char *uid_map, *gid_map;
+	bool map_recursive; /* and so are the mounts below it */
 };
 
 struct share {

@@ -12,6 +12,7 @@
 
 #define LIM_PATH  4096
 #define LIM_BINDS 4096
+#define LIM_MAP   4096 /* as the kernel's */
 
 static const struct pack_field layer_fields[] = {
 	F(vm_layer, PACK_STR, path, LIM_PATH),
@@ -47,9 +48,11 @@ static const struct pack_field vmcfg_fields[] = {
 const struct pack_rec rec_vmcfg = { "vmcfg", sizeof(struct vmcfg), vmcfg_fields, ARRAY_LEN(vmcfg_fields) };
 
 static const struct pack_field bind_fields[] = {
-	F(plan_bind, PACK_STR, name, 32),       F(plan_bind, PACK_STR, source, LIM_PATH),
-	F(plan_bind, PACK_STR, dest, LIM_PATH), F(plan_bind, PACK_BOOL, is_file, 0),
-	F(plan_bind, PACK_BOOL, readonly, 0),   F(plan_bind, PACK_BOOL, recursive, 0),
+	F(plan_bind, PACK_STR, name, 32),          F(plan_bind, PACK_STR, source, LIM_PATH),
+	F(plan_bind, PACK_STR, dest, LIM_PATH),    F(plan_bind, PACK_BOOL, is_file, 0),
+	F(plan_bind, PACK_BOOL, readonly, 0),      F(plan_bind, PACK_BOOL, recursive, 0),
+	F(plan_bind, PACK_STR, uid_map, LIM_MAP),  F(plan_bind, PACK_STR, gid_map, LIM_MAP),
+	F(plan_bind, PACK_BOOL, map_recursive, 0),
 };
 static const struct pack_rec rec_bind = { "bind", sizeof(struct plan_bind), bind_fields,
 					  ARRAY_LEN(bind_fields) };

@@ -67,6 +67,10 @@ struct plan_bind {
 	bool is_file;
 	bool readonly;
 	bool recursive;
+	/* As /proc/PID/uid_map and gid_map want them: owners are mapped from the left to the middle column.
+	 * NULL: they are as on the host. */
+	char *uid_map, *gid_map;
+	bool map_recursive; /* in the mounts below it, too */
 };
 
 struct plan_ns {

@@ -16,10 +16,12 @@ import pathlib
 import re
 import socket
 import stat
+import struct
 import subprocess
 import threading
 
 import builds
+import idmap
 from harness import LIMIT, case
 
 COR = ("cor",)
@@ -171,6 +173,65 @@ def test_other_user(t):
     t.eq(stat.S_IMODE(os.stat(m.dir / "mine").st_mode), 0o600)
     for cmd in ("cat roots", "rm -f roots", "chown 0 mine", "mv mine roots"):
         t.true(t.run(sh + [f"cd {m.at} && {cmd}"]).code != 0, cmd)
+
+
+def acl(*entries):
+    """A POSIX ACL as the kernel takes it: (tag, rights, id)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+
+
+IDMAPPED = """
+cd %s
+as() { id=$1; shift; setpriv --reuid $id --regid $id --clear-groups sh -c "umask 022; $*" 2>&1; }
+for id in 0 5 100000 100007; do
+    as $id "mkdir d$id; touch f$id; ln -s x l$id; mkfifo p$id; ln f$id hard$id; mv f$id g$id; echo $id >f$id"
+done
+as 100007 "chown 100000 f100007; chmod 4711 f100007; cat nobodys; rm -f others/x; touch others/y"
+for cmd in "chown 100008:100009 f100000" "chown 5 f100007" "chgrp 5 f100007" "chmod 600 nobodys" "chown 100000 nobodys" "cat nobodys" \
+    "touch nobodys" "mv nobodys d100000" "rm -f d100000/nobodys" "mkdir -p nobodysdir/x" "touch sgid/f" "rm -f nobodysdir/f"; do
+    echo "$cmd"; as 0 $cmd
+done
+as 100007 "touch sgid/f"; as 100007 "mkdir sgid/d"
+find . | sort | xargs -d "\n" stat -c "%%n %%F %%u:%%g %%a"
+"""
+
+
+@case(only=COR, quick=True)
+def test_idmapped(t):
+    """A directory that the host has idmapped: everybody can make what he could there, as the owner that he is there, and no more."""
+    top = idmap.place(t)
+    open_to_all(top)
+    behind, said = [], []
+    for way in ("plain", "served"):
+        disk, mapped = top / way, t.dir / f"{way}-mapped"
+        for d in (disk, mapped, disk / "sgid", disk / "others", disk / "nobodysdir"):
+            d.mkdir()
+        os.chmod(disk, 0o777)
+        os.chmod(disk / "others", 0o1777)
+        write(disk / "others/x")
+        os.chown(disk / "sgid", 7, 8)
+        os.chmod(disk / "sgid", 0o2775)
+        write(disk / "nobodysdir/f")
+        write(disk / "nobodys")
+        os.chown(disk / "nobodysdir", 70000, 70000)
+        os.chown(disk / "nobodys", 70000, 70000)
+        os.chmod(disk / "nobodys", 0o640)
+        idmap.mount(t, disk, mapped, "0 100000 1000\n")
+        at = mapped if way == "plain" else Mount(t, behind=mapped).at
+        said.append(t.run(["sh", "-c", IDMAPPED % at], check=0).out.splitlines())
+        with t.step(f"{way}: an ACL's users"):
+            mine = [(1, 6, 0xffffffff), (2, 4, 100009), (4, 4, 0xffffffff), (8, 6, 100003), (16, 6, 0xffffffff), (32, 0, 0xffffffff)]
+            os.setxattr(at / "f100007", "system.posix_acl_access", acl(*mine))
+            t.eq(os.getxattr(at / "f100007", "system.posix_acl_access"), acl(*mine))
+            on_disk = [(tag, rights, who - 100000 if who < 1 << 31 else who) for tag, rights, who in mine]
+            t.eq(os.getxattr(disk / "f100007", "system.posix_acl_access"), acl(*on_disk))
+        behind.append(seen(disk))
+    with t.step("the same answers"):
+        t.eq(list(difflib.unified_diff(*said, "through the mount", "through the server", lineterm="", n=1)), [])
+        t.true(any("Value too large" in line for line in said[0]), "who is not mapped can make nothing")
+    with t.step("the same on the disk"):
+        t.eq(behind[1], behind[0])
+        t.eq(behind[1]["d100007"][1:3], [7, 7])
 
 
 @case(only=COR, quick=True)

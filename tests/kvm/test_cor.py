@@ -126,6 +126,16 @@ def test_vmm_disk_clones(t):
     vm_tests(t, "vm/disk.clones", settings=OURS, timeout=350)
 
 
+@case(timeout=600, only=("cor",))
+def test_vmm_idmap(t):
+    """On cor-vmm: idmapped bind mounts; of a clone, too."""
+    modules = ("loop", *kvmhost.EXT4)
+    vm_tests(t, "vm/idmap.", settings=OURS, timeout=300, modules=modules)
+    argv = [t.opts.runtime, *(w for s in OURS + CLONES for w in ("--set", s)), "template", "make"]
+    kvmhost.job(t, kvmhost.of(t), argv, timeout=100, check=0)
+    vm_tests(t, "vm/idmap.user_namespace", settings=OURS + CLONES, timeout=100, modules=modules, env={"COR_TEST_TEMPLATE": "on"})
+
+
 # A layer's file whose content the kernel checks. The mark is in a file of its own of two blocks.
 VERITY = r"""
 truncate -s 256M disk.img; mkfs.ext4 -q -b 4096 -O verity disk.img; mkdir mnt; mount -o loop disk.img mnt

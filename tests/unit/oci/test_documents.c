@@ -28,7 +28,7 @@ static bool has_item(const struct json *list, const char *item)
 	return false;
 }
 
-static void test_features(void **state)
+static void assert_features(bool idmap)
 {
 	scoped_arena a = { 0 };
 	scoped_str text = { 0 };
@@ -36,7 +36,7 @@ static void test_features(void **state)
 	struct json *v = NULL;
 	struct err e;
 
-	features_write(&text);
+	features_write(&text, idmap);
 	assert_int_equal(str_check(&text), 0);
 	assert_true(str_ends(text.p, "}\n"));
 	assert_int_equal(json_parse(text.p, text.len, "features", &a, &v, &e), 0);
@@ -44,8 +44,8 @@ static void test_features(void **state)
 	assert_string_equal(json_get(v, "ociVersionMax")->text, "1.3.0");
 	assert_int_equal(json_get(v, "hooks")->n, 6);
 	assert_true(has_item(json_get(v, "mountOptions"), "rro"));
-	assert_false(has_item(json_get(v, "mountOptions"), "idmap"));
-	assert_false(has_item(json_get(v, "mountOptions"), "ridmap"));
+	assert_int_equal(has_item(json_get(v, "mountOptions"), "idmap"), idmap);
+	assert_int_equal(has_item(json_get(v, "mountOptions"), "ridmap"), idmap);
 	lnx = json_get(v, "linux");
 	assert_int_equal(json_get(lnx, "namespaces")->n, 8);
 	assert_int_equal(json_get(lnx, "capabilities")->n, 41);
@@ -55,9 +55,15 @@ static void test_features(void **state)
 	assert_int_equal(json_get(seccomp, "operators")->n, 7);
 	assert_false(at(lnx, "apparmor", "enabled")->truth);
 	assert_false(at(lnx, "netDevices", "enabled")->truth);
-	assert_false(at(json_get(lnx, "mountExtensions"), "idmap", "enabled")->truth);
+	assert_int_equal(at(json_get(lnx, "mountExtensions"), "idmap", "enabled")->truth, idmap);
 	assert_int_equal(at(lnx, "memoryPolicy", "modes")->n, 0);
 	assert_true(has_item(json_get(v, "potentiallyUnsafeConfigAnnotations"), "dev.cor."));
+}
+
+static void test_features(void **state)
+{
+	assert_features(false);
+	assert_features(true);
 }
 
 static void test_template(void **state)

@@ -9,17 +9,24 @@
 #include "oci/names.h"
 #include "oci/spec.h"
 
-static void load(struct spec *s, const char *destination, const char *type, const char *options)
+static int try_load(struct spec *s, const char *destination, const char *type, const char *options,
+		    struct err *e)
 {
 	scoped_free char *text =
 		str_fmt("{\"ociVersion\":\"1.0.0\",\"mounts\":[{\"destination\":\"%s\",\"type\":\"%s\","
 			"\"source\":\"/src\",\"options\":[%s]}]}",
 			destination, type, options);
-	struct err e = { 0 };
 
 	assert_non_null(text);
-	if (spec_parse(text, strlen(text), s, &e) < 0)
-		fail_msg("%s: %s", text, e.msg);
+	return spec_parse(text, strlen(text), s, e);
+}
+
+static void load(struct spec *s, const char *destination, const char *type, const char *options)
+{
+	struct err e = { 0 };
+
+	if (try_load(s, destination, type, options, &e) < 0)
+		fail_msg("%s: %s", options, e.msg);
 	assert_int_equal(s->mounts.n, 1);
 }
 
@@ -155,6 +162,49 @@ static void test_special(void **state)
 	assert_int_equal(s.mounts.p->options.n, 2);
 }
 
+/* crun's way to say the mappings. */
+static void test_idmap_option(void **state)
+{
+	static const char *const bad[] = {
+		"idmap=",
+		"idmap=uids",
+		"idmap=uids=",
+		"idmap=uids=0-1",
+		"idmap=uids=0-1-0;gids=0-1-1",
+		"idmap=uids=0-1-1;uids=0-1-1",
+		"idmap=uids=@0-1-1;gids=0-1-1",
+		"idmap=uids=0-1-1#;gids=0-1-1",
+		"idmap=uids=0-1-1,gids=0-1-1",
+		"idmap=uids=0-1-1;gids=0-4294967295-2",
+		"idmap=uids=0-1-1;gids=0-4294967296-1",
+		"idmap=uids=0- 1-1;gids=0-1-1",
+		"idmap=uids=0-1-1;gids=0-1-1;x",
+		"idmap=uids=0-1-1;gids=0-1-1\",\"ridmap=uids=0-1-1;gids=0-1-1",
+	};
+	const struct spec_mount *m;
+	scoped_spec s = { 0 };
+
+	load(&s, "/a", "bind", "\"ridmap=uids=0-100000-10#10-7-4294967285;gids=5-6-7\",\"ro\"");
+	m = s.mounts.p;
+	assert_true(m->ridmap && !m->idmap && m->has_uid_mappings && m->has_gid_mappings && !m->data);
+	assert_int_equal(m->uid_mappings.n, 2);
+	assert_int_equal(m->uid_mappings.p[0].host_id, 100000);
+	assert_int_equal(m->uid_mappings.p[1].container_id, 10);
+	assert_int_equal(m->uid_mappings.p[1].host_id, 7);
+	assert_int_equal(m->uid_mappings.p[1].size, 4294967285);
+	assert_int_equal(m->gid_mappings.n, 1);
+	assert_int_equal(m->gid_mappings.p[0].container_id, 5);
+	assert_int_equal(m->gid_mappings.p[0].size, 7);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		scoped_free char *options = str_fmt("\"%s\"", bad[i]);
+		struct err e = { 0 };
+
+		spec_fini(&s);
+		assert_int_equal(try_load(&s, "/a", "bind", options, &e), -EINVAL);
+		assert_non_null(strstr(e.msg, "mounts[0].options: \""));
+	}
+}
+
 static void test_destinations(void **state)
 {
 	static const struct {
@@ -193,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_every_option_is_known),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_special),
+		cmocka_unit_test(test_idmap_option),
 		cmocka_unit_test(test_destinations),
 	};
 

@@ -53,11 +53,51 @@ static void test_samples_pass(void **state)
 	}
 }
 
+#define MAPPING(from, to, n) "{\"containerID\":" from ",\"hostID\":" to ",\"size\":" n "}"
+#define IDMAPPED(uids, gids)                                                                                 \
+	"\"mounts\":[{\"destination\":\"/a\",\"source\":\"/"                                                 \
+	"b\",\"options\":[\"bind\"],\"uidMappings\":[" uids "],\"gidMappings\":[" gids "]}]"
+#define NAMESPACES_USER                                                                                      \
+	"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"mount\"}," \
+	"{"                                                                                                  \
+	"\"type\":\"user\"}]"
+
 struct refusal {
 	const char *top, *process, *lnx;
 	int code;
 	const char *message;
 };
+
+/* As many mappings as `n`, of ids that have as many digits as those from `base`. */
+static void check_many(unsigned n, unsigned base, int code, const char *message)
+{
+	scoped_str list = { 0 };
+	scoped_free char *top = NULL;
+	scoped_spec s = { 0 };
+	struct err e = { 0 };
+
+	for (unsigned i = 0; i < n; i++)
+		str_addf(&list, "%s{\"containerID\":%u,\"hostID\":%u,\"size\":1}", i ? "," : "", base + i,
+			 base + i);
+	top = str_fmt("\"mounts\":[{\"destination\":\"/a\",\"source\":\"/b\",\"options\":[\"bind\"],"
+		      "\"uidMappings\":[" MAPPING("0", "1", "1") "],\"gidMappings\":[%s]}]",
+		      list.p);
+	assert_non_null(top);
+	parse(&s, top, "", "");
+	assert_int_equal(spec_validate(&s, &plain, NULL, &e), code);
+	if (message)
+		assert_non_null(strstr(e.msg, message));
+}
+
+/* What one write to the kernel's gid_map takes. */
+static void test_many_mappings(void **state)
+{
+	check_many(340, 1, 0, NULL);
+	check_many(341, 1, -EINVAL,
+		   "mounts[0].gidMappings: has 341 mappings, and the kernel takes at most 340");
+	check_many(170, 1000000000, 0, NULL); /* 24 bytes each */
+	check_many(171, 1000000000, -EINVAL, "mounts[0].gidMappings: is 4104 bytes");
+}
 
 static void test_refusals(void **state)
 {
@@ -119,7 +159,21 @@ static void test_refusals(void **state)
 		{ "\"mounts\":[{\"destination\":\"/a\",\"type\":\"ext4\",\"source\":\"/dev/sda\"}]", "", "",
 		  -ENOTSUP, "mounts[0].type: \"ext4\" needs a device" },
 		{ "\"mounts\":[{\"destination\":\"/a\",\"source\":\"/b\",\"options\":[\"bind\",\"idmap\"]}]",
-		  "", "", -ENOTSUP, "mounts[0].options: ID-mapped mounts" },
+		  "", "", -EINVAL, "mounts[0].options: idmap without mappings takes those" },
+		{ "\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\",\"options\":[\"ridmap\"]}]", "", "",
+		  -ENOTSUP, "mounts[0].options: only bind mounts can be ID-mapped" },
+		{ IDMAPPED("", MAPPING("0", "1", "1")), "", "", -EINVAL,
+		  "mounts[0].uidMappings: needs at least one mapping" },
+		{ IDMAPPED(MAPPING("0", "1", "1"), ""), "", "", -EINVAL,
+		  "mounts[0].gidMappings: needs at least one mapping" },
+		{ IDMAPPED(MAPPING("0", "1", "10") "," MAPPING("9", "100", "1"), MAPPING("0", "1", "1")), "",
+		  "", -EINVAL, "mounts[0].uidMappings: mappings 0 and 1 overlap" },
+		{ IDMAPPED(MAPPING("0", "1", "1"), MAPPING("9", "109", "1") "," MAPPING("0", "100", "10")),
+		  "", "", -EINVAL, "mounts[0].gidMappings: mappings 0 and 1 overlap" },
+		{ "", "",
+		  NAMESPACES_USER ",\"gidMappings\":[" MAPPING("0", "1", "1") "],\"uidMappings\":[" MAPPING(
+			  "0", "0", "4294967294") "," MAPPING("4294967293", "1", "1") "]",
+		  -EINVAL, "linux.uidMappings: mappings 0 and 1 overlap" },
 		{ "\"mounts\":[{\"destination\":\"/a\",\"source\":\"/"
 		  "b\",\"options\":[\"bind\"],\"uidMappings\":[]}]",
 		  "", "", -EINVAL, "mounts[0].gidMappings: is required" },
@@ -269,10 +323,10 @@ static void test_privileged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_samples_pass),     cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_missing_sections), cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_harmless),         cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_privileged),
+		cmocka_unit_test(test_samples_pass), cmocka_unit_test(test_many_mappings),
+		cmocka_unit_test(test_refusals),     cmocka_unit_test(test_missing_sections),
+		cmocka_unit_test(test_warnings),     cmocka_unit_test(test_harmless),
+		cmocka_unit_test(test_resources),    cmocka_unit_test(test_privileged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

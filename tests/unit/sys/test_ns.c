@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/io.h"
 #include "base/str.h"
 #include "sys/ns.h"
 
@@ -149,12 +150,53 @@ static void test_refused(void **state)
 	assert_int_equal(inode("/proc/self/ns/uts"), uts);
 }
 
+static bool reads(const char *path, const char *text)
+{
+	scoped_free char *got = NULL;
+	size_t n;
+	unsigned a[3], b[3];
+
+	/* the kernel pads the columns */
+	return io_read_file_at(AT_FDCWD, path, 4096, &got, &n) == 0 &&
+	       sscanf(got, "%u %u %u", &a[0], &a[1], &a[2]) == 3 &&
+	       sscanf(text, "%u %u %u", &b[0], &b[1], &b[2]) == 3 && memcmp(a, b, sizeof a) == 0;
+}
+
+/* Made with its maps; the process that was in it is gone. */
+static void test_new_user(void **state)
+{
+	scoped_fd fd = -1;
+	struct err e = { 0 };
+	bool own = true;
+	pid_t pid;
+
+	assert_int_equal(ns_new_user("0 100000 10\n", "5 6 7\n", &fd, &e), 0);
+	assert_int_equal(ns_is_own(CLONE_NEWUSER, fd, &own), 0);
+	assert_false(own);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG | (int)__WALL), -1);
+	assert_int_equal(errno, ECHILD);
+	pid = fork();
+	if (pid == 0)
+		_exit(setns(fd, CLONE_NEWUSER) < 0                  ? 1
+		      : !reads("/proc/self/uid_map", "0 100000 10") ? 2
+		      : !reads("/proc/self/gid_map", "5 6 7")       ? 3
+								    : 0);
+	assert_int_equal(child_status(pid), 0);
+	(void)close(take_fd(&fd));
+	assert_int_equal(ns_new_user("0 1 2\n1 5 1\n", "0 0 1\n", &fd, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "ID-mapped mounts: uid_map: "));
+	assert_int_equal(ns_new_user("0 0 1\n", "x\n", &fd, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "ID-mapped mounts: gid_map: "));
+	assert_int_equal(fd, -1);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG | (int)__WALL), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),     cmocka_unit_test(test_open),
 		cmocka_unit_test(test_open_fifo), cmocka_unit_test(test_enter),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused),   cmocka_unit_test(test_new_user),
 	};
 
 	return cmocka_run_group_tests_name("sys/ns", tests, NULL, NULL);

@@ -235,6 +235,62 @@ static void test_recursive(void **state)
 	in_child(child_recursive);
 }
 
+static bool is_owned(const char *path, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_uid == uid && st.st_gid == gid;
+}
+
+/* Maps of their own for three binds of one directory; of the mounts below only where that was asked for. */
+static void child_idmapped(const struct paths *p)
+{
+	const char *some = "0 1000 10\n", *other = "3 7 1\n";
+	const struct share_bind bind[] = {
+		{ .name = "m0",
+		  .source = p->src,
+		  .dest = "/a",
+		  .recursive = true,
+		  .uid_map = some,
+		  .gid_map = other },
+		{ .name = "m1",
+		  .source = p->src,
+		  .dest = "/b",
+		  .recursive = true,
+		  .uid_map = other,
+		  .gid_map = some,
+		  .map_recursive = true },
+		{ .name = "m2", .source = p->src, .dest = "/c", .recursive = true },
+		{ .name = "m3", .source = "/proc", .dest = "/d", .uid_map = some, .gid_map = some },
+	};
+	struct share s = { .dir = p->share, .root = p->root, .binds = bind, .n_binds = 3 };
+	struct err e = { 0 };
+	int r;
+
+	must(share_isolate(&e) == 0 && chdir(top) == 0);
+	must(mount("src/d", "src/sub", NULL, MS_BIND, NULL) == 0);
+	must(chown("src/file", 0, 3) == 0 && chown("src/sub", 3, 0) == 0);
+	r = assemble(&s, &e);
+	if (r == -EINVAL && strstr(e.msg, "can't be ID-mapped")) {
+		print_message("skipped: %s\n", e.msg);
+		_exit(0);
+	}
+	must(r == 0);
+	must(chdir(p->share) == 0);
+	must(is_owned("m0/file", 1000, 7) && is_owned("m0/sub", 3, 0));
+	must(is_owned("m1/file", 65534, 1003) && is_owned("m1/sub", 7, 1000));
+	must(is_owned("m2/file", 0, 3) && is_owned("m2/sub", 3, 0));
+	s.binds = &bind[3];
+	s.n_binds = 1;
+	must(assemble(&s, &e) == -EINVAL &&
+	     strstr(e.msg, "shared path /proc: its file system can't be ID-mapped"));
+}
+
+static void test_idmapped(void **state)
+{
+	in_child(child_idmapped);
+}
+
 /* A bind of a directory that holds the share itself does not contain itself. */
 static void child_of_all(const struct paths *p)
 {
@@ -446,6 +502,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_assemble, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_readonly, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recursive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_idmapped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_of_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view, setup, teardown),
