@@ -25,6 +25,8 @@
 #define WHITEOUT     ".wh."
 #define OPAQUE       ".wh..wh..opq"
 #define OVL_OPAQUE   "trusted.overlay.opaque"
+#define ACL          "system.posix_acl_"
+#define ACL_DEFAULT  ACL "default"
 
 /* A directory's time is set when nothing is made in it any more. */
 struct dir_time {
@@ -44,6 +46,7 @@ struct unpack {
 	int parent; /* of parent_path; -1 = none */
 	struct dir_time *times;
 	size_t n_times, cap_times;
+	bool inherit; /* some directory has a default ACL: what is made there has got one */
 };
 
 static void unpack_fini(struct unpack *u)
@@ -134,6 +137,23 @@ static int through_link(struct err *e, int r, const char *path)
 	return err_set(e, r, "'%s': %m", shown.p ? shown.p : "");
 }
 
+/* What was just made as dir/name has no ACL yet but from a directory above; its own come with its entry. */
+static int drop_acls(const struct unpack *u, int dir, const char *name)
+{
+	static const char *const both[] = { ACL "access", ACL_DEFAULT };
+	scoped_free char *path = NULL;
+
+	if (!u->inherit)
+		return 0;
+	path = str_fmt("/proc/self/fd/%d/%s", dir, name);
+	if (!path)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_LEN(both); i++)
+		if (lremovexattr(path, both[i]) < 0 && errno != ENODATA && errno != EOPNOTSUPP)
+			return -errno;
+	return 0;
+}
+
 static bool is_whiteout(const struct stat *st)
 {
 	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
@@ -170,6 +190,10 @@ static int make_parent(struct unpack *u, char *path)
 	if (mkdirat(in, name, 0755) < 0)
 		return errno == EEXIST ? -ENOTDIR : -errno;
 	r = hidden ? set_opaque(in, name) : 0;
+	if (r == 0)
+		r = drop_acls(u, in, name);
+	if (r == 0 && u->inherit && fchmodat(in, name, 0755, 0) < 0) /* an ACL has its say in the mode, too */
+		r = -errno;
 	return r < 0 ? r : remember_time(u, path, 0, 0, true);
 }
 
@@ -270,7 +294,7 @@ static int set_xattrs(struct unpack *u, const struct tar_entry *t, int fd, struc
 		const struct tar_xattr *x = &t->xattrs[i];
 
 		if (!str_starts(x->name, "user.") && !str_eq(x->name, "security.capability") &&
-		    !str_starts(x->name, "system.posix_acl_")) {
+		    !str_starts(x->name, ACL)) {
 			u->stats->xattrs_left_out++;
 			continue;
 		}
@@ -280,6 +304,7 @@ static int set_xattrs(struct unpack *u, const struct tar_entry *t, int fd, struc
 			str_add_escaped(&shown, x->name, strnlen(x->name, SHOWN_MAX));
 			return err_set(e, -errno, "extended attribute %s: %m", shown.p ? shown.p : "");
 		}
+		u->inherit |= str_eq(x->name, ACL_DEFAULT);
 	}
 	return 0;
 }
@@ -323,7 +348,8 @@ static int make_file(struct unpack *u, const struct tar_entry *t, const struct p
 
 	if (fd < 0)
 		return err_set(e, -errno, "%m");
-	r = write_data(u, t, fd, e);
+	r = drop_acls(u, at->dir, at->base);
+	r = r < 0 ? err_set(e, r, "ACL: %m") : write_data(u, t, fd, e);
 	if (r == 0)
 		r = set_meta(u, t, fd, e);
 	if (r == 0 && futimens(fd, times) < 0)
@@ -343,7 +369,8 @@ static int make_dir(struct unpack *u, const struct tar_entry *t, const struct pl
 	fd = openat(at->dir, at->base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%m");
-	r = set_meta(u, t, fd, e);
+	r = drop_acls(u, at->dir, at->base);
+	r = r < 0 ? err_set(e, r, "ACL: %m") : set_meta(u, t, fd, e);
 	if (r == 0 && opaque && fsetxattr(fd, OVL_OPAQUE, "y", 1, 0) < 0)
 		r = err_set(e, -errno, OVL_OPAQUE ": %m");
 	if (r == 0 && remember_time(u, at->path, time.tv_sec, (uint32_t)time.tv_nsec, false) < 0)
@@ -376,7 +403,7 @@ static int make_hardlink(struct unpack *u, const struct tar_entry *t, const stru
 }
 
 /* Symlinks, devices, fifos: owner, time and mode by name, in a directory that only we write. */
-static int make_special(const struct tar_entry *t, const struct place *at, struct err *e)
+static int make_special(struct unpack *u, const struct tar_entry *t, const struct place *at, struct err *e)
 {
 	static const mode_t types[] = {
 		[TAR_CHAR] = S_IFCHR, [TAR_BLOCKDEV] = S_IFBLK, [TAR_FIFO] = S_IFIFO
@@ -388,6 +415,8 @@ static int make_special(const struct tar_entry *t, const struct place *at, struc
 		r = symlinkat(t->link, at->dir, at->base);
 	else
 		r = mknodat(at->dir, at->base, types[t->type] | 0600, makedev(t->major, t->minor));
+	if (r == 0 && t->type != TAR_SYMLINK && drop_acls(u, at->dir, at->base) < 0)
+		r = -1;
 	if (r < 0 || fchownat(at->dir, at->base, (uid_t)t->uid, (gid_t)t->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    (t->type != TAR_SYMLINK && fchmodat(at->dir, at->base, (mode_t)t->mode, 0) < 0) ||
 	    utimensat(at->dir, at->base, times, AT_SYMLINK_NOFOLLOW) < 0)
@@ -423,7 +452,7 @@ static int judge_device(const struct unpack *u, const struct tar_entry *t, struc
 }
 
 /* ".wh.NAME" hides NAME of the layers below; what this layer itself has of that name stays. */
-static int make_whiteout(const struct place *at, struct err *e)
+static int make_whiteout(const struct unpack *u, const struct place *at, struct err *e)
 {
 	static const struct timespec zero[2];
 	const char *hidden = at->base + strlen(WHITEOUT);
@@ -442,7 +471,7 @@ static int make_whiteout(const struct place *at, struct err *e)
 		r = set_opaque(at->dir, hidden);
 		return r < 0 ? err_set(e, r, OVL_OPAQUE ": %m") : 0;
 	}
-	if (mknodat(at->dir, hidden, S_IFCHR, makedev(0, 0)) < 0 ||
+	if (mknodat(at->dir, hidden, S_IFCHR, makedev(0, 0)) < 0 || drop_acls(u, at->dir, hidden) < 0 ||
 	    utimensat(at->dir, hidden, zero, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_set(e, -errno, "whiteout: %m");
 	return 0;
@@ -485,7 +514,7 @@ static int make_entry(struct unpack *u, const struct tar_entry *t, struct err *e
 	if (r < 0)
 		return r;
 	if (str_starts(at.base, WHITEOUT))
-		return make_whiteout(&at, e);
+		return make_whiteout(u, &at, e);
 	if (t->type == TAR_CHAR || t->type == TAR_BLOCKDEV) {
 		r = judge_device(u, t, e);
 		if (r <= 0)
@@ -516,7 +545,7 @@ static int make_entry(struct unpack *u, const struct tar_entry *t, struct err *e
 	case TAR_FIFO:
 		break;
 	}
-	return make_special(t, &at, e);
+	return make_special(u, t, &at, e);
 }
 
 static int by_path(const void *a, const void *b)
@@ -533,6 +562,8 @@ static int write_list(struct unpack *u, const struct str *list, struct err *e)
 	scoped_fd fd = openat(u->root, IMPLIED_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
 	int r = fd < 0 ? -errno : io_write_full(fd, list->p, list->len);
 
+	if (r == 0)
+		r = drop_acls(u, u->root, IMPLIED_FILE);
 	if (r == 0 && futimens(fd, zero) < 0)
 		r = -errno;
 	return r < 0 ? err_set(e, r, IMPLIED_FILE ": %m") : 0;

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
@@ -152,6 +153,47 @@ def test_sparse(t):
         with Mounted(t, one["layers"][0]["file"]) as m:
             t.eq(os.getxattr(m / "holes", "user.x"), b"y")
             t.true((m / "holes").read_bytes() == want, "same content")
+
+
+def acls(top):
+    """Every ACL below top: {path: {name: value}}, and the modes."""
+    found = {}
+    for path in (top, *sorted(top.rglob("*"))):
+        if not path.is_symlink():
+            has = {n: os.getxattr(path, n) for n in os.listxattr(path) if n.startswith("system.posix_acl_")}
+            found[str(path.relative_to(top))] = (stat.S_IMODE(path.stat().st_mode), has)
+    return found
+
+
+@case(timeout=60, only=COR, quick=True)
+def test_acls(t):
+    """ACLs of a directory and of an archive come along; nobody inherits one from a directory with a default ACL."""
+    acl = lambda *entries: struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+    rest = 0xffffffff
+    some = acl((1, 6, rest), (2, 4, 1234), (4, 4, rest), (8, 6, 70000), (16, 6, rest), (32, 0, rest))
+    tree = t.dir / "tree"
+    (tree / "d/sub").mkdir(parents=True)
+    for name in ("d/plain", "d/mine", "d/sub/deep"):
+        (tree / name).write_text(name)
+        (tree / name).chmod(0o640)
+    os.mkfifo(tree / "d/fifo")
+    os.symlink("plain", tree / "d/link")
+    os.link(tree / "d/mine", tree / "d/z")
+    os.setxattr(tree / "d/mine", "system.posix_acl_access", some)
+    os.setxattr(tree / "d", "system.posix_acl_default", some)
+    os.setxattr(tree / "d", "system.posix_acl_access", some)
+    want, store = acls(tree), Store(t)
+    t.eq(sorted(n for n, (_, has) in want.items() if has), ["d", "d/mine", "d/z"])
+    argv = ["tar", "-C", tree, "--format=pax", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-cf", t.dir / "a.tar"]
+    t.run([*argv, "."], check=0)
+    t.run([*argv[:-1], t.dir / "b.tar", "--no-recursion", "d", "d/sub/deep"], check=0)  # d/sub has no entry
+    for source in (tree, t.dir / "a.tar", t.dir / "b.tar"):
+        with t.step(source.name), Mounted(t, store.load(source)["layers"][0]["file"]) as m:
+            got = acls(m)
+            if source.name == "b.tar":
+                t.eq({n: got[n] for n in ("d", "d/sub", "d/sub/deep")}, {n: want[n] for n in ("d", "d/sub", "d/sub/deep")})
+            else:
+                t.eq(got, want)
 
 
 @case(timeout=120, only=COR)
