@@ -14,6 +14,9 @@
 #define must_check             __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 #define unused_arg             __attribute__((unused))
+/* A large buffer that is only read where it was written: nobody fills it with zeros, and so its pages are not
+ * touched before they are needed. */
+#define not_cleared __attribute__((uninitialized))
 
 /* A must_check call whose failure changes nothing for the caller; a comment says why. */
 #define may_fail(call)                                                                                       \

@@ -500,7 +500,7 @@ static void parse_input(struct mux *m)
 
 static void channel_read(struct mux *m)
 {
-	uint8_t chunk[65536];
+	not_cleared uint8_t chunk[65536];
 	ssize_t n;
 
 	n = read(m->ch.fd, chunk, sizeof chunk);
