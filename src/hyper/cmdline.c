@@ -41,6 +41,11 @@ static const char *const words[] = {
  * translation. Emulated, the prefix is free. */
 static const char keep_locks[] = "noreplace-smp";
 
+/* Tables of names and inodes, by Linux one bucket for each 8 and 16 KiB of memory: then nearly every name
+ * that is looked up writes to a page of its own, which a clone has to copy. Chains of eight cost less. */
+#define DENTRY_SHARE (64u << 10)
+#define INODE_SHARE  (128u << 10)
+
 #define TSC_WORD "tsc_early_khz="
 
 #define NS_PER_MS    1000000u
@@ -115,6 +120,9 @@ int hv_kernel_cmdline(const struct vmcfg *cfg, struct str *to)
 		str_add(to, gap);
 		str_add(to, words[i]);
 	}
+	str_addf(to, "%sdhash_entries=%llu%sihash_entries=%llu", gap,
+		 (unsigned long long)(cfg->memory / DENTRY_SHARE), gap,
+		 (unsigned long long)(cfg->memory / INODE_SHARE));
 	if (!cfg->kvm)
 		str_addf(to, "%s%s", gap, keep_locks);
 	if (cfg->layers.n)

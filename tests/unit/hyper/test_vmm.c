@@ -189,6 +189,7 @@ static void test_cmdline(void **state)
 	assert_non_null(strstr(words.p, " " WORD_VIRTIOFS " "));
 	assert_non_null(strstr(words.p, " panic=-1 "));
 	assert_null(strstr(words.p, "ttyS0"));
+	assert_non_null(strstr(words.p, " dhash_entries=8192 ihash_entries=4096")); /* of 512 MiB */
 }
 
 /* ---- control: the test is cor-vmm, and the driver's time is up when nothing stands there ---- */
