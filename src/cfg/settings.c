@@ -78,6 +78,9 @@ static const struct opt rows[] = {
 	  "trust domain: only VMs of one domain share memory pages, those of their template" },
 	{ "template.max_size", 0, OPT_SIZE, HOST, AT(template_max_size), 0, 16 * TIB, NULL, NULL,
 	  "disk space of a domain's templates; the longest unused are removed; 0 is no limit" },
+	{ "template.rest", 0, OPT_DURATION, HOST, AT(template_rest_ns), 0, 60 * SEC, NULL, NULL,
+	  "how long a VM of cor-vmm is left alone before it is saved: what it does by then its clones do not "
+	  "do again, each in memory of its own" },
 	{ "ksm.domain", 0, OPT_STR, HOST, AT(ksm_domain), 0, 0, NULL, "NAME",
 	  "VMs of this template.domain offer their memory to the host's KSM, which merges equal pages; "
 	  "by default none does" },
@@ -139,6 +142,7 @@ int settings_init(struct settings *s, const char *osdir, struct err *e)
 		.template = true,
 		.template_domain = "default",
 		.template_max_size = 4096 * MIB,
+		.template_rest_ns = 5 * SEC,
 		.image_store = "/var/lib/cor/images",
 		.image_verity = SETTINGS_VERITY_ON,
 	};

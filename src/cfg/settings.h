@@ -42,6 +42,7 @@ struct settings {
 	const char *template_dir;      /* where they are */
 	const char *template_domain;   /* VMs of one domain share their template's pages */
 	uint64_t template_max_size;    /* bytes of one domain's templates on disk; 0 = no limit */
+	uint64_t template_rest_ns;     /* of a template's VM before it is saved */
 	const char *ksm_domain;        /* VMs of this template_domain are open to KSM; NULL = none */
 	uint64_t pool;                 /* VMs that wait, of each shape; 0 = none */
 	bool pool_fork;                /* one waits and is copied */

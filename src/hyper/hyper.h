@@ -29,9 +29,10 @@ struct hv_ops {
 	/* Text that names everything in cfg that shapes the machine's state: two equal texts, and the same
 	 * files behind the paths in them, make equal templates. What a clone is given anew is left out. */
 	int (*shape)(const struct vmcfg *cfg, struct str *to, struct err *e);
-	/* Of a VM started with cfg->template_make: waits until the agent waits for its first message, writes
-	 * the machine's state into dir and ends the VM, whose process has then ended. */
-	int (*save)(struct hv *hv, const char *dir, int timeout_ms, struct err *e);
+	/* Of a VM started with cfg->template_make: waits until the agent waits for its first message, and for
+	 * rest_ms more if that pays with this driver, writes the machine's state into dir and ends the VM,
+	 * whose process has then ended. */
+	int (*save)(struct hv *hv, const char *dir, int timeout_ms, int rest_ms, struct err *e);
 	/* Of a clone: writes the pages of the template that it has written so far into the template's
 	 * directory, as a hint for the next clones. NULL: the driver takes no such hint. */
 	int (*learn)(const struct hv *hv, const char *dir, struct err *e);

@@ -415,7 +415,7 @@ static int wait_port(struct kvm *k, int timeout_ms, struct err *e)
 	return r;
 }
 
-static int kvm_save(struct hv *hv, const char *dir, int timeout_ms, struct err *e)
+static int kvm_save(struct hv *hv, const char *dir, int timeout_ms, int rest_ms, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" KVM_STATE_FILE, dir);
 	struct kvm *k = hv->priv;
@@ -430,6 +430,10 @@ static int kvm_save(struct hv *hv, const char *dir, int timeout_ms, struct err *
 	if (fd < 0)
 		return err_set(e, -errno, "template %s: %m", path);
 	r = wait_port(k, timeout_ms, e);
+	/* What the guest still does by itself each clone would do again, on pages of its own: it marks all
+	 * its free memory as reported, within some seconds (docs/memory.md). */
+	if (r == 0 && proc_wait_end(hv->pidfd, rest_ms) != -ETIMEDOUT)
+		r = err_set(e, -ESRCH, "the hypervisor ended before its state was saved");
 	if (r == 0)
 		r = kvm_pause(hv, e);
 	if (r == 0)

@@ -325,7 +325,7 @@ static int write_state(struct qmp *q, int fd, struct err *e)
 	return 0;
 }
 
-static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, struct err *e)
+static int qemu_save(struct hv *hv, const char *dir, int timeout_ms, int rest_ms unused_arg, struct err *e)
 {
 	scoped_free char *path = str_fmt("%s/" QEMU_STATE_FILE, dir);
 	struct qemu *q = hv->priv;

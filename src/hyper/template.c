@@ -134,7 +134,7 @@ static void blame_space(const char *dir, struct err *e)
 }
 
 /* Boots a VM with its memory in dir and saves it there. */
-static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms, struct err *e)
+static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms, int rest_ms, struct err *e)
 {
 	scoped_free char *share = str_fmt("%s/share", dir);
 	struct vmcfg maker = *cfg;
@@ -152,7 +152,7 @@ static int boot_and_save(const struct vmcfg *cfg, char *dir, int boot_timeout_ms
 	if (r == 0)
 		r = hv_start(hv, &maker, e);
 	if (r == 0)
-		r = hv->ops->save(hv, dir, boot_timeout_ms, e);
+		r = hv->ops->save(hv, dir, boot_timeout_ms, rest_ms, e);
 	if (r < 0 && hv && hv->pid > 0) {
 		scoped_str why = { 0 };
 		char words[512];
@@ -183,7 +183,7 @@ static int build(const struct template_store *s, int store, const char *key, con
 		return err_set(e, -ENOMEM, "out of memory");
 	if (mkdirat(store, tmp, 0700) < 0)
 		return err_set(e, -errno, "mkdir %s: %m", dir);
-	r = boot_and_save(cfg, dir, boot_timeout_ms, e);
+	r = boot_and_save(cfg, dir, boot_timeout_ms, s->rest_ms, e);
 	if (r == 0) {
 		r = manifest_write(store, tmp, key, cfg, &m);
 		if (r < 0)

@@ -24,6 +24,7 @@
 struct template_store {
 	const char *dir;   /* absolute; made when it is first needed */
 	uint64_t max_size; /* bytes on disk; 0 = no limit */
+	int rest_ms;       /* of a maker's VM, see hv_ops.save */
 };
 
 /* What a maker does with a template that is whole, before it gets its name; `clone` is the cfg of a clone of

@@ -18,6 +18,7 @@ int templates_store(const struct settings *s, struct arena *a, struct template_s
 			s->template_domain);
 	ret->dir = arena_fmt(a, "%s/%s", s->template_dir, s->template_domain);
 	ret->max_size = s->template_max_size;
+	ret->rest_ms = (int)(s->template_rest_ns / NS_PER_MS);
 	return ret->dir ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
