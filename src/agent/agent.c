@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "agent/ahead.h"
 #include "agent/boot.h"
 #include "agent/ctr.h"
 #include "agent/layers.h"
@@ -201,7 +202,19 @@ static int on_start(struct agent *a, uint32_t id, const void *v unused_arg, stru
 	int r;
 
 	r = p ? proc_start(p, id, e) : err_set(e, -ESRCH, "container not running");
+	if (r == 0 && a->share_mounted && a->conf.is_virtiofs)
+		may_fail(loop_timer_set(&a->ahead,
+					AHEAD_AFTER_MS)); /* files are only read in smaller pieces */
 	return r < 0 ? r : 1;
+}
+
+static void on_ahead(struct timer *t)
+{
+	struct agent *a = container_of(t, struct agent, ahead);
+	struct err e = { 0 };
+
+	if (ahead_more(a->conf.share, &e) < 0)
+		log_warn("read-ahead: %s", e.msg);
 }
 
 static int on_exec(struct agent *a, uint32_t id, const void *v, struct err *e)
@@ -373,6 +386,9 @@ static int init(struct agent *a)
 	r = init_signals(a);
 	if (r < 0)
 		return r;
+	r = loop_timer_add(&a->loop, &a->ahead, on_ahead);
+	if (r < 0)
+		return r;
 	a->own_pidns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	if (a->own_pidns < 0)
 		return -errno;
@@ -401,6 +417,7 @@ int agent_run(const struct agent_conf *conf)
 	ctr_kill_rest(a);
 	mux_fini(&a->mux);
 	arena_fini(&a->mem);
+	loop_timer_del(&a->ahead);
 	loop_del(&a->signals);
 	loop_fini(&a->loop);
 	scope_close(&a->signal_fd);

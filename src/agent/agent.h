@@ -92,7 +92,8 @@ struct agent {
 	struct mux mux;
 	struct source signals;
 	int signal_fd;
-	int own_pidns; /* to come back from the container's */
+	struct timer ahead; /* until the share is read further ahead (ahead.h) */
+	int own_pidns;      /* to come back from the container's */
 	bool share_mounted, layers_mounted, greeted, marks, rehearsal, stop;
 	uint32_t ctr_count;
 	const uint8_t *request; /* the one that is being handled, as it came; NULL between requests */

@@ -10,6 +10,8 @@
 void rehearse_end(struct agent *a)
 {
 	a->rehearsal = false;
+	may_fail(loop_timer_set(&a->ahead,
+				0)); /* the share stays mounted: the next program starts with little */
 	a->greeted = false;
 	a->marks = false;
 	a->ctr_count = 0; /* the first container is called the first */

@@ -8,8 +8,10 @@
 
 #include "fs/priv.h"
 
-#define MINOR_MIN  31u /* Linux 5.4: the first with virtio-fs */
-#define BACKGROUND 16u /* requests in flight that no process waits for: read-ahead */
+#define MINOR_MIN 31u /* Linux 5.4: the first with virtio-fs */
+/* Of read-ahead, in bytes; the agent asks for more when a program has started (agent/ahead.h). */
+#define AHEAD_FIRST (32u << 10)
+#define BACKGROUND  16u /* requests in flight that no process waits for: read-ahead */
 
 struct op {
 	uint32_t opcode;
@@ -172,7 +174,7 @@ int do_init(struct call *c)
 	may_fail(do_destroy(c)); /* a machine that was reset says no more than this; it can't fail */
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = FUSE_KERNEL_MINOR_VERSION;
-	out->max_readahead = in->max_readahead;
+	out->max_readahead = in->max_readahead < AHEAD_FIRST ? in->max_readahead : AHEAD_FIRST;
 	out->flags = in->flags & wanted;
 	out->max_background = BACKGROUND;
 	out->congestion_threshold = BACKGROUND / 4 * 3;

@@ -288,6 +288,19 @@ def test_vmm_rest(t):
     t.eq(res.left or [], [])
 
 
+# The loop ends when the agent has asked for more; without that, never.
+AHEAD = """read -r d </proc/self/mountinfo; set -- $d; until grep -qx 128 /sys/class/bdi/$3/read_ahead_kb; do usleep 50000; done; echo more"""
+
+
+@case(timeout=120, only=("cor",))
+def test_vmm_read_ahead(t):
+    """On cor-vmm: a container that has run for a while reads its files as far ahead as those of a disk."""
+    top = bundle.make(t.dir / "b", bundle.config(["/bin/busybox", "sh", "-c", AHEAD]))
+    res = kvmhost.job(t, kvmhost.of(t), ["sh", "-c", '"$cor" --set hypervisor=kvm run --bundle bundle c </dev/null'], files=[(top, "bundle")],
+                      env={"cor": t.opts.runtime}, timeout=100, check=0)
+    t.eq(res.out, "more\n")
+
+
 EXT4 = """
 truncate -s 256M image; mkfs.ext4 -q -b 4096 -m 0 image; mkdir disk; mount -o loop image disk
 """

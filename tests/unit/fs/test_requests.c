@@ -128,6 +128,21 @@ static void test_before_init(void **state)
 	assert_int_equal(lookup(FUSE_ROOT_ID, "a", &node), -ENOENT);
 }
 
+/* A starting program's page faults shall bring little; who asks for less gets that. */
+static void test_read_ahead(void **state)
+{
+	struct fuse_init_in in = { .major = FUSE_KERNEL_VERSION,
+				   .minor = FUSE_KERNEL_MINOR_VERSION,
+				   .max_readahead = 128u << 10 };
+
+	(void)state;
+	assert_int_equal(ask(FUSE_INIT, 0, &in, sizeof in, ROOM), 0);
+	assert_int_equal(((const struct fuse_init_out *)answer())->max_readahead, 32u << 10);
+	in.max_readahead = 4096;
+	assert_int_equal(ask(FUSE_INIT, 0, &in, sizeof in, ROOM), 0);
+	assert_int_equal(((const struct fuse_init_out *)answer())->max_readahead, 4096);
+}
+
 static void test_other_version(void **state)
 {
 	struct fuse_init_in in = { .major = 8, .minor = 1 };
@@ -623,6 +638,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_before_init, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_ahead, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_version, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lengths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
