@@ -337,7 +337,7 @@ static void on_signal(struct source *s, uint32_t events)
 static void on_sync(struct source *s, uint32_t events)
 {
 	struct monitor *m = container_of(s, struct monitor, sync_src);
-	struct ctl_msg msg;
+	not_cleared struct ctl_msg msg;
 	struct err e;
 	int r;
 

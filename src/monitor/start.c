@@ -51,7 +51,7 @@ static int read_rest(struct monitor *m, struct err *e)
 {
 	const struct vmcfg vm = m->plan.vm;
 	const bool pool = m->plan.pool;
-	struct ctl_msg msg;
+	not_cleared struct ctl_msg msg;
 	int r;
 
 	if (!m->plan.vm_only)

@@ -39,7 +39,7 @@ int ctl_send_result(int sock, enum msg_type type, int code, const char *text)
 
 int ctl_recv(int sock, struct ctl_msg *m)
 {
-	uint8_t packet[4 + CTL_MAX];
+	not_cleared uint8_t packet[4 + CTL_MAX];
 	ssize_t n;
 
 	m->len = 0;

@@ -229,8 +229,9 @@ static bool answer(struct fs_dev *f)
 		vdev_break(&f->d, "the file server's reply belongs to no request");
 		return false;
 	}
-	f->first = (f->first + 1) % SLOTS;
 	f->n--;
+	/* With nothing on its way it begins anew: a slot has two pages, and most are then never touched. */
+	f->first = f->n > 0 ? (f->first + 1) % SLOTS : 0;
 	if ((uint64_t)n > s->chain.in_len) { /* the guest left less room than it asked for */
 		fail(f, &s->chain, s->q, s->unique, -EIO);
 		return true;
