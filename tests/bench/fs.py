@@ -37,9 +37,10 @@ Q35 = count.Q35.replace("-bios qboot.rom ", "")
 # What is shown: title, and whose line it is.
 COLUMNS = (("untar", "untar"), ("find", "find"), ("status", "status"), ("cat", "cat"), ("rm", "rm"), ("write MiB", "write"),
            ("read MiB", "read"), ("read 4K", "randread"), ("write 4K", "randwrite"))
+NAMES = {k for _, k in COLUMNS}
 MOUNT_POINTS = ("work", "proc", "dev", "sys", "tmp")
-# What kvmhost-init runs in the counting host.
-JOB = """sh /fs-job >/results
+# What kvmhost-init runs in the counting host; before it, what the ways find.
+JOB = """{}sh /fs-job >/results
 echo complete >>/results
 stty -F /dev/ttyS1 raw
 cat /results >/dev/ttyS1
@@ -69,6 +70,10 @@ def sizes(opts):
 
 def vmm(bench):
     return pathlib.Path(bench.cor).parents[1] / "libexec/cor/cor-vmm"
+
+
+def kernel(bench):
+    return pathlib.Path(bench.cor).parents[2] / "os/vmlinux"
 
 
 def ways(bench, opts, kvm):
@@ -127,7 +132,7 @@ def config(opts):
 
 def files(bench, opts, todo):
     """Name below $F -> content or path."""
-    return {"vmlinux": pathlib.Path(bench.cor).parents[2] / "os/vmlinux", "initrd": initrd(bench, opts),
+    return {"vmlinux": kernel(bench), "initrd": initrd(bench, opts),
             "fsbench": bench.helper("fsbench"), "unixfd": bench.helper("unixfd"),
             "bundle/config.json": json.dumps(config(opts)).encode(), "bundle/rootfs/fsbench": bench.helper("fsbench"),
             "ways": "".join(f"{n}\t{c}\n" for n, c in todo.items()).encode()}
@@ -137,8 +142,8 @@ def content(v):
     return v if isinstance(v, bytes) else v.read_bytes()
 
 
-def parse(text):
-    """Way -> (exit code, {name: (count, ns)}, what it said)."""
+def parse(text, names):
+    """Way -> (exit code, {name: (count, ns)}, what it said). names: all that a way must have said."""
     found, name = {}, None
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
@@ -153,31 +158,40 @@ def parse(text):
             else:
                 found[name][2].append(line)
     for name, (code, rows, said) in found.items():
-        if code != 0 or "complete" not in said or rows.keys() != {k for _, k in COLUMNS}:
-            raise Error(f"fs: {name}: exit code {code}: " + "\n".join(said[-20:]))
+        if code != 0 or "complete" not in said or rows.keys() != names:
+            raise Error(f"{name}: exit code {code}: " + "\n".join(said[-20:]))
     return found
 
 
-def counted(bench, opts, todo):
-    mine = files(bench, opts, todo)
-
+def in_counting_host(bench, mine, names, programs=(), directories=(), before="", modules=()):
+    """Runs fs-job there. mine: what is below $F, as of files(); programs: of this machine, beside QEMU; before: a shell script."""
     def more(c):
-        count.add_host(bench, c, ("mke2fs", VIRTIOFSD), ("mkdir", "rm", "tr", "setsid", "tee"))
+        count.add_host(bench, c, programs, ("mkdir", "rm", "tr", "setsid", "tee", "mount", "dd", "sync"))
         for name, v in mine.items():
             c.file(f"files/fs/{name}", content(v), 0o755)
-        for d in MOUNT_POINTS:
-            c.directory(f"files/fs/bundle/rootfs/{d}")
+        for d in directories:
+            c.directory(f"files/fs/{d}")
         c.file("files/fs-job", (HERE / "fs-job").read_bytes())
-        c.file("files/kvmhost/job", JOB.encode(), 0o755)
+        c.file("files/kvmhost/job", JOB.format(before).encode(), 0o755)
 
     def watch(console, _):
         lines = [line for line in console.splitlines() if line.startswith("way ")]
         bench.say(f"counted: {lines[-1][4:]}" if lines else "the counting host boots")
 
     try:
-        return parse(kvmhost.count(more, TIMEOUT_S, watch, bench.dir).removesuffix("complete\n"))
+        return parse(kvmhost.count(more, TIMEOUT_S, watch, bench.dir, modules=modules).removesuffix("complete\n"), names)
     except kvmhost.HostError as e:
-        raise Error(f"fs: {e}") from e
+        raise Error(str(e)) from e
+
+
+def repeated(found):
+    """Notes on what was done a second time."""
+    return [f"{n}: repeated, because the first try {line.removeprefix('hung ')} (docs/testing-kvm.md, \"What hangs\")"
+            for n, f in found.items() for line in f[2] if line.startswith("hung ")]
+
+
+def counted(bench, opts, todo):
+    return in_counting_host(bench, files(bench, opts, todo), NAMES, ("mke2fs", VIRTIOFSD), [f"bundle/rootfs/{d}" for d in MOUNT_POINTS])
 
 
 def here(bench, opts, todo):
@@ -198,7 +212,7 @@ def here(bench, opts, todo):
                 said += line
                 if line.startswith("way "):
                     bench.say(f"here: {line[4:].strip()}")
-        return parse(said)
+        return parse(said, NAMES)
     finally:
         shutil.rmtree(top, ignore_errors=True)
 
@@ -223,8 +237,7 @@ def run(bench, opts):
         todo = ways(bench, opts, True)
         found = counted(bench, opts, todo)
         res.tables.append(table("thousands of instructions", todo, found))
-        res.notes += [f"{n}: repeated, because the first try {line.removeprefix('hung ')} (docs/testing-kvm.md, \"What hangs\")"
-                      for n, f in found.items() for line in f[2] if line.startswith("hung ")]
+        res.notes += repeated(found)
         res.data["counted, ns of a clock with one instruction each"] = {n: f[1] for n, f in found.items()}
     if opts.where != "counted":
         todo = ways(bench, opts, kvm)

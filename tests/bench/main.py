@@ -18,6 +18,7 @@ sys.dont_write_bytecode = True
 import boot  # noqa: E402
 import count  # noqa: E402
 import density  # noqa: E402
+import disk  # noqa: E402
 import execs  # noqa: E402
 import fs  # noqa: E402
 import host  # noqa: E402
@@ -45,6 +46,7 @@ SUBCOMMANDS = {
     "io": Command("bytes per second through stdout and the root file system", streams),
     "image": Command("what of a container image is read and mapped when it starts", image, False, ["cor cold", "cor clone"]),
     "fs": Command("what files cost: virtio-fs, 9p, disks and DAX; two tables", fs, False, []),
+    "disk": Command("what requests to a disk cost: synchronous, io_uring, behind a guest", disk, False, []),
     "boot": Command("instructions and time of each stage of the guest's boot", boot, False, ["cor cold"]),
     "count": Command("instructions, in an emulated host that counts them", count, False, []),
     "idle": Command("memory of one more idle container on cor-vmm, in an emulated host where KVM does not work", idle, False, []),

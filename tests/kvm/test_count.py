@@ -10,6 +10,7 @@ from harness import case
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import count  # noqa: E402
+import disk  # noqa: E402
 import fs  # noqa: E402
 
 
@@ -155,3 +156,21 @@ def test_files(t):
     for column, least in ((4, 2), (7, 2)):  # a file opened and read; a MiB read: a disk's costs more than memory's
         t.true(float(counted.rows[1][column]) > least * float(counted.rows[0][column]), counted.columns[column])
     t.eq(len(here.rows[0]), len(here.columns))
+
+
+@case(timeout=300, needs=("mke2fs",), only=("cor",))
+def test_disk(t):
+    """./bench disk: the slow device is slow, and only io_uring has more than one request under way there; a guest's disk."""
+    p = argparse.ArgumentParser()
+    disk.arguments(p)
+    res = disk.run(Bench(t), p.parse_args(["--way", "slow device: sync", "--way", "slow device: io_uring", "--way", "hot file: cor-vmm"]))
+    t.report(res.text())
+    (table,) = res.tables
+    found = {r[0]: dict(zip(table.columns[1:], map(float, r[1:]))) for r in table.rows}
+    t.eq(list(found), ["hot file: cor-vmm", "slow device: sync", "slow device: io_uring"])
+    sync, uring, guest = found["slow device: sync"], found["slow device: io_uring"], found["hot file: cor-vmm"]
+    for what in ("read 4K", "write 4K"):
+        with t.step(what):
+            t.true(min(sync[f"{what}, 1"], sync[f"{what}, 16"], uring[f"{what}, 1"]) > disk.DELAY_US, "one at a time takes the delay")
+            t.true(uring[f"{what}, 16"] < sync[f"{what}, 16"] / 4, "sixteen wait together")
+            t.true(0 < guest[f"{what}, 16"] < guest[f"{what}, 1"] < disk.DELAY_US, "a guest's disk is the hot file")

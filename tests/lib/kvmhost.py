@@ -40,6 +40,7 @@ PACKAGE = "linux-image-amd64"
 COUNTING = ("kvm-amd",)
 LOADED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "kvm-amd")  # KVM last: kvmhost-init waits before it
 ON_DEMAND = ("overlay", "tun", "loop", "fuse", "erofs", "crc32c_generic", "ext4", "veth", "bridge", "vhost_net", "vhost_vsock",
+             "null_blk",
              # for guests
              "virtio_console", "virtio_blk", "virtio_rng", "virtio_balloon", "virtio_net", "virtio_pmem", "nd_pmem",
              "virtiofs")
@@ -432,16 +433,16 @@ class Emulated(Host):
 COUNTED_CPU = "max,+svm,+npt,-erms,-fsrm,family=25,model=1,stepping=1"
 
 
-def count(more, timeout, watch=None, dir=None, stall=None):
+def count(more, timeout, watch=None, dir=None, stall=None, modules=()):
     """Boots an emulated host whose clock counts instructions, runs /kvmhost/job in it and returns what that wrote to
     ttyS1, which ends with a line "complete". more(cpio): the files, below files/, of all its root. Nothing reaches it from
     outside while it runs (no 9p, no interrupts but its own timers, a fixed seed), so it does the same every time.
     watch(console, got): called with what it has said so far, every second. stall: so many seconds without a word end it.
-    """
+    modules: loaded beside kvm-amd."""
     with Host(dir) as host:
         console, log, got = host.dir / "console", host.dir / "qemu.log", host.dir / "results"
         found = kernel()
-        write_initramfs(host.dir / "initramfs", found, COUNTING, more)
+        write_initramfs(host.dir / "initramfs", found, COUNTING + modules, more)
         argv = [QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,hpet=off",
                 "-accel", "tcg,tb-size=512", "-icount", "shift=0,sleep=off", "-seed", "1",
                 "-rtc", "base=2026-01-01,clock=vm", "-cpu", COUNTED_CPU, "-smp", "1", "-m", "4G",
