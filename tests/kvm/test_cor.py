@@ -244,7 +244,7 @@ def test_vmm_processes(t):
         "$cor" kill c KILL; stopped c; "$cor" delete c; pgrep cor- || echo none
     """)
     t.eq(res.out.splitlines(), ["cor-vmm 65534 0000000000000000 1 2 ", "child", "0::/cor/c",
-                                "cor-fsd 0 000000008800001b 1 2 ", "child", "0::/cor/c", "3", "executed", "none"])
+                                "cor-fsd 0 00000000880000db 1 2 ", "child", "0::/cor/c", "3", "executed", "none"])
 
 
 @case(timeout=200, only=("cor",))
