@@ -4,6 +4,7 @@
 #include "hyper/hyper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -22,6 +23,18 @@ static const struct hv_ops *const drivers[PLAN_HV_N] = {
 const struct hv_ops *hv_ops_of(const struct vmcfg *cfg)
 {
 	return cfg->hypervisor < PLAN_HV_N ? drivers[cfg->hypervisor] : NULL;
+}
+
+int hv_template_open(const struct vmcfg *cfg, int *ret, struct err *e)
+{
+	int fd = cfg->template_dir ? open(cfg->template_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+				   : -1;
+
+	if (fd < 0)
+		return err_set(e, cfg->template_dir ? -errno : -EINVAL, "template %s: %m",
+			       cfg->template_dir ? cfg->template_dir : "");
+	*ret = fd;
+	return 0;
 }
 
 int hv_new(const struct vmcfg *cfg, struct hv **ret, struct err *e)

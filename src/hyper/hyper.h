@@ -83,6 +83,11 @@ int hv_reap(struct hv *hv);
 void hv_let_go(struct hv *hv);
 #define hv_start(hv, cfg, e) ((hv)->ops->start((hv), (cfg), (e)))
 
+/* Drivers: opens cfg->template_dir for openat(). All files of a clone come from one such descriptor, since
+ * another template may get that name in any moment: memory of one and state of the other would be a machine
+ * that never was. The caller closes *ret. -EINVAL without a template. */
+int must_check hv_template_open(const struct vmcfg *cfg, int *ret, struct err *e);
+
 /* Runs a few guest instructions on /dev/kvm (a HLT loop entry, one OUT): the only proof that KVM
  * works. `dev`: "/dev/kvm". 0 = usable. Otherwise the error says what failed: -ENOENT no device,
  * -EACCES no right, -ENODEV it opened but could not run guest code (with the exit reason),

@@ -78,24 +78,25 @@ static size_t kvm_files(const struct vmcfg *cfg, struct kvm_file ret[KVM_FD_FILE
 	return n;
 }
 
-static int open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct err *e)
+int kvm_open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct err *e)
 {
 	struct kvm_file files[KVM_FD_FILES_MAX - KVM_FD_FILES];
 	size_t n = kvm_files(cfg, files);
-	int r;
+	scoped_fd dir = -1;
+	int r = cfg->template_dir ? hv_template_open(cfg, &dir, e) : 0;
 
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		const struct kvm_file *f = &files[i];
-		scoped_free char *path =
-			f->path ? str_fmt("%s", f->path) : str_fmt("%s/%s", cfg->template_dir, f->name);
 
-		if (!path)
-			return err_set(e, -ENOMEM, "out of memory");
-		fds[i] = open(path, f->flags | O_CLOEXEC, 0600);
+		fds[i] = openat(dir, f->path ? f->path : f->name, f->flags | O_CLOEXEC, 0600);
 		if (fds[i] < 0 && f->instead)
 			fds[i] = open(f->instead, f->flags | O_CLOEXEC);
+		if (fds[i] < 0 && f->path)
+			return err_set(e, -errno, "%s: %m", f->path);
 		if (fds[i] < 0)
-			return err_set(e, -errno, "%s%s: %m", f->path ? "" : "template ", path);
+			return err_set(e, -errno, "template %s/%s: %m", cfg->template_dir, f->name);
 	}
 	*ret_n = n + cfg->layers.n + hv_disk_fds(cfg);
 	r = hv_layers_open(cfg, fds + n, e);
@@ -306,7 +307,7 @@ static int kvm_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 		r = x.vmm[KVM_FD_DEVICE] < 0 ? err_set(e, -errno, DEVICE ": %m") : 0;
 	}
 	if (r == 0)
-		r = open_files(cfg, x.vmm + KVM_FD_FILES, &n, e);
+		r = kvm_open_files(cfg, x.vmm + KVM_FD_FILES, &n, e);
 	x.n_vmm = KVM_FD_FILES + n;
 	if (r == 0)
 		r = run(hv, cfg, &x, e);

@@ -1,7 +1,7 @@
 /* kvm.h - the driver for cor-vmm, our own virtual machine monitor: two jailed processes, cor-vmm and cor-fsd.
  *
- * Monitor only; others see struct hv. kvm_args() is apart so that a test can hold every argument against a
- * list. */
+ * Monitor only; others see struct hv. kvm_args() and kvm_open_files() are apart so that a test can hold every
+ * argument and file against a list. */
 #ifndef HYPER_KVM_H
 #define HYPER_KVM_H
 
@@ -28,5 +28,8 @@ enum kvm_fd {
 
 /* Appends cor-vmm's whole argv. -EINVAL with a text for a value that no machine can have. */
 int must_check kvm_args(const struct vmcfg *cfg, struct strv *to, struct err *e);
+/* Opens what cor-vmm gets from KVM_FD_FILES on: *ret_n descriptors in fds (room for KVM_FD_N - KVM_FD_FILES,
+ * each -1 before). Those of a template are of one and the same. The caller closes all, after an error too. */
+int must_check kvm_open_files(const struct vmcfg *cfg, int *fds, size_t *ret_n, struct err *e);
 
 #endif

@@ -97,20 +97,13 @@ static bool is_clone(const struct vmcfg *cfg)
 
 /* The memory as a descriptor: new for a template's maker; read-only for a clone, so that whatever QEMU
  * believes to do with the file can't reach other clones. */
-static int open_memory(const struct vmcfg *cfg, int *ret, struct err *e)
+static int open_memory(const struct vmcfg *cfg, int dir, int *ret, struct err *e)
 {
 	int flags = cfg->template_make ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY | O_NOFOLLOW;
-	scoped_free char *path = NULL;
-	scoped_fd fd = -1;
+	scoped_fd fd = openat(dir, QEMU_MEMORY_FILE, flags | O_CLOEXEC, 0600);
 
-	if (!cfg->template_dir || !cfg->hypervisor_preload)
-		return 0; /* anonymous, or opened by QEMU itself: qemu_args.c */
-	path = str_fmt("%s/" QEMU_MEMORY_FILE, cfg->template_dir);
-	if (!path)
-		return err_set(e, -ENOMEM, "out of memory");
-	fd = open(path, flags | O_CLOEXEC, 0600);
 	if (fd < 0 || (cfg->template_make && ftruncate(fd, (off_t)cfg->memory) < 0))
-		return err_set(e, -errno, "template %s: %m", path);
+		return err_set(e, -errno, "template %s/" QEMU_MEMORY_FILE ": %m", cfg->template_dir);
 	*ret = take_fd(&fd);
 	return 0;
 }
@@ -199,23 +192,27 @@ static int open_layers(const struct vmcfg *cfg, int theirs[QEMU_FD_N], struct er
 	return r == 0 ? hv_disk_open(cfg, theirs + QEMU_FD_LAYERS + cfg->layers.n, e) : r;
 }
 
-/* The template's state, if this is to be a clone. */
-static int give_state(const struct qemu *q, const struct vmcfg *cfg, struct err *e)
+static int give_state(const struct qemu *q, const struct vmcfg *cfg, int dir, struct err *e)
 {
-	scoped_free char *path = NULL;
-	scoped_fd fd = -1;
+	scoped_fd fd = openat(dir, QEMU_STATE_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int r = fd < 0 ? -errno : qmp_preload(&q->qmp, clone_commands, fd);
+
+	return r < 0 ? err_set(e, r, "template %s/" QEMU_STATE_FILE ": %m", cfg->template_dir) : 0;
+}
+
+/* What a VM has of its template: a maker its memory, a clone that of the very template whose state it gets.
+ */
+static int open_template(const struct qemu *q, const struct vmcfg *cfg, int *ret_memory, struct err *e)
+{
+	scoped_fd dir = -1;
 	int r;
 
-	if (!is_clone(cfg))
+	if (!cfg->template_dir)
 		return 0;
-	path = str_fmt("%s/" QEMU_STATE_FILE, cfg->template_dir);
-	if (!path)
-		return err_set(e, -ENOMEM, "out of memory");
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(e, -errno, "template %s: %m", path);
-	r = qmp_preload(&q->qmp, clone_commands, fd);
-	return r < 0 ? err_set(e, r, "template %s: %m", path) : 0;
+	r = hv_template_open(cfg, &dir, e);
+	if (r == 0)
+		r = open_memory(cfg, dir, ret_memory, e);
+	return r == 0 && is_clone(cfg) ? give_state(q, cfg, dir, e) : r;
 }
 
 static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
@@ -240,15 +237,13 @@ static int qemu_start(struct hv *hv, const struct vmcfg *cfg, struct err *e)
 	if (r < 0)
 		(void)err_set(e, r, "channels to the hypervisor: %m");
 	if (r == 0)
-		r = open_memory(cfg, &theirs[QEMU_FD_MEMORY], e);
+		r = open_template(q, cfg, &theirs[QEMU_FD_MEMORY], e);
 	if (r == 0 && cfg->forkable)
 		r = open_fork(q, &theirs[QEMU_FD_FORK], e);
 	if (r == 0)
 		r = open_share(cfg, theirs, fsd, e);
 	if (r == 0)
 		r = open_layers(cfg, theirs, e);
-	if (r == 0)
-		r = give_state(q, cfg, e);
 	if (r == 0)
 		r = run(hv, cfg, theirs, fsd, e);
 	for (size_t i = 0; i < ARRAY_LEN(fsd); i++)

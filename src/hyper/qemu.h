@@ -27,6 +27,8 @@ enum qemu_fd {
 #define QEMU_STATE_FILE  "state"
 /* What the argument list calls QEMU_FD_MEMORY: a name that only cor-qemu-fix.so (qemu_fix.c) can open. */
 #define QEMU_MEMORY_NAME "/dev/fd/cor-memory"
+#define QEMU_MEMORY_ANEW "/proc/self/fd/6" /* where that is missing */
+_Static_assert(QEMU_FD_MEMORY == 6, "by its number");
 
 /* Appends QEMU's whole argv. -EINVAL with a text for a value that no machine can have. docs/machine.md
  * says what each argument is for. */

@@ -94,12 +94,11 @@ static int check(const struct vmcfg *cfg, struct err *e)
 }
 
 /* Memory that cor-fsd maps, too, is a memfd. A template's memory is a file: its maker's is the file itself, a
- * clone's a private, copy-on-write mapping of it. By its path (no preloaded object) QEMU opens it for
+ * clone's a private, copy-on-write mapping of it. Without the preloaded object QEMU opens it anew, for
  * writing. */
 static void add_memory(const struct vmcfg *cfg, struct strv *to)
 {
 	unsigned long long mib = cfg->memory / MIB;
-	scoped_str head = { 0 }, path = { 0 };
 
 	if (!cfg->template_dir && !cfg->fsd_path)
 		return; /* anonymous */
@@ -110,16 +109,9 @@ static void add_memory(const struct vmcfg *cfg, struct strv *to)
 		strv_addf(to, "memory-backend-memfd,id=mem,size=%lluM,share=on", mib);
 		return;
 	}
-	str_addf(&head, "memory-backend-file,id=mem,size=%lluM,share=%s,mem-path=", mib,
-		 cfg->template_make ? "on" : "off");
-	if (cfg->hypervisor_preload)
-		str_add(&path, QEMU_MEMORY_NAME);
-	else
-		str_addf(&path, "%s/" QEMU_MEMORY_FILE, cfg->template_dir);
-	if (str_check(&head) < 0 || str_check(&path) < 0)
-		strv_add_take(to, NULL);
-	else
-		add_option(to, head.p, path.p);
+	strv_addf(to, "memory-backend-file,id=mem,size=%lluM,share=%s,mem-path=%s", mib,
+		  cfg->template_make ? "on" : "off",
+		  cfg->hypervisor_preload ? QEMU_MEMORY_NAME : QEMU_MEMORY_ANEW);
 }
 
 /* Each layer is a pmem device behind the memory. QEMU opens what the monitor has opened, for reading: no name

@@ -31,6 +31,8 @@ static struct {
 	unsigned kinds, nth, seen;
 	int err;
 	const char *only;
+	void (*before)(void *arg); /* instead of a failure */
+	void *arg;
 	const char *failed; /* the first function that was made to fail */
 } state;
 static long blocks;
@@ -49,6 +51,11 @@ static bool hit(const char *name, unsigned kinds)
 		return false;
 	if (!state.failed)
 		state.failed = name;
+	if (state.before) {
+		state.on = false;
+		state.before(state.arg);
+		return false;
+	}
 	if (state.mode != INJECT_SHORT)
 		errno = kinds & MEMORY ? ENOMEM : state.mode == INJECT_EINTR ? EINTR : state.err;
 	return true;
@@ -181,7 +188,15 @@ void inject_on(enum inject_mode mode, unsigned kinds, unsigned nth, int err)
 	state.seen = 0;
 	state.failed = NULL;
 	state.only = NULL;
+	state.before = NULL;
 	state.on = true;
+}
+
+void inject_before(unsigned kinds, unsigned nth, void (*fn)(void *arg), void *arg)
+{
+	inject_on(INJECT_ONE, kinds, nth, 0);
+	state.before = fn;
+	state.arg = arg;
 }
 
 const char *inject_off(void)

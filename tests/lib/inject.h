@@ -62,6 +62,9 @@ void inject_interrupts(const struct inject_case *c);
  * function that failed first (NULL = none did). */
 void inject_on(enum inject_mode mode, unsigned kinds, unsigned nth, int err);
 const char *inject_off(void);
+/* Before the n-th call (from 1) of these kinds fn runs, whose own calls don't count, and nothing fails:
+ * somebody else is quicker. inject_off() tells the name of that call (NULL = there were fewer). */
+void inject_before(unsigned kinds, unsigned nth, void (*fn)(void *arg), void *arg);
 
 /* Open fds of this process. */
 unsigned inject_count_fds(void);

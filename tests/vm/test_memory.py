@@ -179,7 +179,8 @@ def test_never_without_protection(t):
         c = start(t)
         with open(f"/proc/{vmm_of(t, c)}/cmdline", encoding="utf-8") as f:
             words = f.read()
-        t.has(words, "share=off", str(store))
+        t.has(words, "share=off,mem-path=/proc/self/fd/6")
+        t.has(os.readlink(f"/proc/{vmm_of(t, c)}/fd/6"), str(store))
         t.lacks(words, "balloon")
         c.finish()
         t.rt.path, t.rt.globals = old
