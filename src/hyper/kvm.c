@@ -31,11 +31,11 @@
 #define DEVICE          "/dev/kvm"
 #define SHARE_TAG       "cor"
 #define SAVE_TIMEOUT_MS 30000 /* a state is some KiB, but the machine may be busy */
-#define EVENTS_MAX      64    /* messages before an answer */
+#define EVENTS_MAX      64    /* unasked messages before an answer */
 #define NS_PER_MS       1000000u
 
 struct kvm {
-	int control;   /* SOCK_SEQPACKET to cor-vmm; -1 */
+	int control;   /* SOCK_SEQPACKET to cor-vmm, not blocking: who may not read it has the guest; -1 */
 	unsigned owed; /* answers, in the order of their requests: some come after we have given up */
 	bool port_open;
 };
@@ -225,7 +225,7 @@ static int open_channels(struct hv *hv, struct kvm *k, struct ends *x)
 	/* Ours are read by a loop that must never wait for the VM. */
 	if (r == 0 &&
 	    (fcntl(hv->agent_fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(hv->console_fd, F_SETFL, O_NONBLOCK) < 0 ||
-	     fcntl(hv->log_fd, F_SETFL, O_NONBLOCK) < 0))
+	     fcntl(hv->log_fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(k->control, F_SETFL, O_NONBLOCK) < 0))
 		r = -errno;
 	return r;
 }
@@ -354,15 +354,21 @@ static int command(struct hv *hv, enum vmmctl_verb verb, const int *fds, size_t 
 	if (k->control < 0)
 		return err_set(e, -EPIPE, "the hypervisor's control connection is closed");
 	r = io_send_fds(k->control, &q, sizeof q, fds, n_fds);
+	if (r == -EAGAIN)
+		return err_set(e, -EBUSY, "the hypervisor takes no requests: %u are not answered", k->owed);
 	if (r < 0)
 		return err_set(e, r, "the hypervisor's control connection: %m");
 	k->owed++;
-	for (unsigned i = 0; i < EVENTS_MAX; i++) {
+	for (unsigned unasked = 0; unasked < EVENTS_MAX;) {
 		r = receive(k, until, &a, e);
 		if (r < 0)
 			return r;
-		if (a.verb >= VMMCTL_N || --k->owed > 0)
-			continue; /* unasked, or the answer to an earlier request */
+		if (a.verb >= VMMCTL_N) {
+			unasked++;
+			continue;
+		}
+		if (--k->owed > 0)
+			continue; /* the answer to an earlier request */
 		if (a.verb != verb)
 			return err_set(e, -EPROTO, "the hypervisor answers what was not asked");
 		return a.result < 0 ? err_import(e, a.result, a.text, strlen(a.text)) : 0;
@@ -463,8 +469,11 @@ static int kvm_control(const struct hv *hv)
 /* What cor-vmm has said unasked may still wait in it. */
 static int kvm_attach(struct hv *hv, int control_fd)
 {
-	struct kvm *k = calloc(1, sizeof *k);
+	struct kvm *k;
 
+	if (fcntl(control_fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	k = calloc(1, sizeof *k);
 	if (!k)
 		return -ENOMEM;
 	k->control = control_fd;

@@ -202,6 +202,8 @@ int __wrap_io_wait_readable(int fd, int timeout_ms unused_arg)
 	return __real_io_wait_readable(fd, 0);
 }
 
+#define ANSWERS 100 /* at once; the socket has room for some more */
+
 struct vmm {
 	struct hv *hv;
 	int sock; /* cor-vmm's end */
@@ -287,6 +289,36 @@ static void test_late_answers(void **state)
 	say(v, VMMCTL_PAUSE, 0);
 	say(v, VMMCTL_RESUME, 0);
 	assert_int_equal(v->hv->ops->resume(v->hv, &e), 0);
+}
+
+/* One that reads nothing fills the socket, and then holds up nobody. When it reads again all is well, however
+ * many answers come late. */
+static void test_full(void **state)
+{
+	struct vmm *v = *state;
+	struct err e = { 0 };
+	unsigned n = 0;
+
+	(void)alarm(30); /* it hangs, and can't say so */
+	while (v->hv->ops->pause(v->hv, &e) == -ETIMEDOUT)
+		n++;
+	(void)alarm(0);
+	assert_int_equal(e.code, -EBUSY);
+	assert_non_null(strstr(e.msg, "takes no requests"));
+	assert_true(n > 64); /* EVENTS_MAX is no limit for these */
+	assert_int_equal(v->hv->ops->resume(v->hv, &e), -EBUSY);
+	for (unsigned i = 0; i < n; i++)
+		hear(v, VMMCTL_PAUSE);
+	for (; n > ANSWERS; n++) { /* this request is one more */
+		for (unsigned i = 0; i < ANSWERS; i++, n--)
+			say(v, VMMCTL_PAUSE, 0);
+		assert_int_equal(v->hv->ops->pause(v->hv, &e), -ETIMEDOUT);
+		hear(v, VMMCTL_PAUSE);
+	}
+	for (; n > 0; n--)
+		say(v, VMMCTL_PAUSE, 0);
+	say(v, VMMCTL_PAUSE, 0);
+	assert_int_equal(v->hv->ops->pause(v->hv, &e), 0);
 }
 
 /* ---- a jailed start ---- */
@@ -427,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_cmdline),
 		cmocka_unit_test_setup_teardown(test_commands, set_up_vmm, tear_down_vmm),
 		cmocka_unit_test_setup_teardown(test_late_answers, set_up_vmm, tear_down_vmm),
+		cmocka_unit_test_setup_teardown(test_full, set_up_vmm, tear_down_vmm),
 		cmocka_unit_test_setup_teardown(test_jailed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_jail_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_jail_missing, set_up, tear_down),
