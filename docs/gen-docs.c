@@ -151,6 +151,119 @@ static void bash_keys(struct str *to)
 	str_add(to, "'\n");
 }
 
+/* A part of a description between single quotes: colons and brackets mean something there. */
+static void zsh_text(struct str *to, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '\'')
+			str_add(to, "'\\'");
+		else if (strchr(":[]\\", *text))
+			str_addc(to, '\\');
+		str_addc(to, *text);
+	}
+}
+
+/* What may stand for an option's argument; NULL = nobody knows. */
+static const char *zsh_action(const struct opt *o)
+{
+	static const struct {
+		const char *name, *arg, *action;
+	} kinds[] = {
+		{ "set", NULL, "_cor_keys" }, { "image", NULL, "_cor_images" }, { NULL, "DIR", "_files -/" },
+		{ NULL, "FILE", "_files" },   { NULL, "SOCKET", "_files" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (str_eq(kinds[i].name, o->name) || (o->arg && str_eq(kinds[i].arg, o->arg)))
+			return kinds[i].action;
+	return NULL;
+}
+
+/* One form of an option, as _arguments takes it: '(-b --bundle)--bundle=[help]:DIR:_files -/'. */
+static void zsh_option(struct str *to, const struct opt *o, bool is_short)
+{
+	const char *action = zsh_action(o);
+
+	str_add(to, "\t\t'");
+	if (o->type == OPT_STRS || o->type == OPT_WORDS)
+		str_addc(to, '*');
+	else if (o->short_name)
+		str_addf(to, "(-%c --%s)", o->short_name, o->name);
+	if (is_short)
+		str_addf(to, "-%c%s[", o->short_name, opt_takes_value(o) ? "+" : "");
+	else
+		str_addf(to, "--%s%s[", o->name, opt_takes_value(o) ? "=" : "");
+	zsh_text(to, o->help);
+	str_addc(to, ']');
+	if (opt_takes_value(o)) {
+		str_addc(to, ':');
+		zsh_text(to, o->arg ? o->arg : "value");
+		str_addc(to, ':');
+		if (o->type == OPT_ENUM) {
+			for (size_t i = 0; o->values[i]; i++)
+				str_addf(to, "%c%s", i ? ' ' : '(', o->values[i]);
+			str_addc(to, ')');
+		} else {
+			str_add(to, action ? action : " ");
+		}
+	}
+	str_add(to, "'\n");
+}
+
+static void zsh_table(struct str *to, const struct opt_table *t)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		if (t->rows[i].short_name)
+			zsh_option(to, &t->rows[i], true);
+		zsh_option(to, &t->rows[i], false);
+	}
+}
+
+static void zsh_options(struct str *to)
+{
+	str_add(to, "\toptions=(\n");
+	zsh_table(to, &cli_global_opts);
+	str_add(to, "\t)\n");
+}
+
+static void zsh_verbs(struct str *to)
+{
+	str_add(to, "\tverbs=(\n");
+	for (size_t i = 0; i < cli_n_verbs; i++) {
+		str_addf(to, "\t\t'%s:", cli_verbs[i].name);
+		zsh_text(to, cli_verbs[i].summary);
+		str_add(to, "'\n");
+	}
+	str_add(to, "\t)\n");
+}
+
+/* case branches: the options of each verb, and what may follow them */
+static void zsh_verb_options(struct str *to)
+{
+	for (size_t i = 0; i < cli_n_verbs; i++) {
+		const struct cli_verb *v = &cli_verbs[i];
+
+		str_addf(to, "\t%s) options=(\n", v->name);
+		zsh_table(to, &v->opts);
+		if (v->id)
+			str_add(to, "\t\t'1:ID:_cor_ids'\n");
+		else if (str_eq(v->name, "help"))
+			str_add(to, "\t\t'1:command:_cor_verbs'\n");
+		if (v->max > 1)
+			str_add(to, v->until == 1 ? "\t\t'(-)*::argument: '\n" : "\t\t'*:argument: '\n");
+		str_add(to, "\t\t) ;;\n");
+	}
+}
+
+static void zsh_keys(struct str *to)
+{
+	str_add(to, "\tkeys=(");
+	for (size_t i = 0; i < settings_table.n; i++)
+		if (settings_table.rows[i].from & OPT_FROM_CLI)
+			str_addf(to, "%s%s=", i ? " " : "", settings_table.rows[i].name);
+	str_add(to, ")\n");
+}
+
 static const struct {
 	const char *line;
 	void (*fill)(struct str *to);
@@ -159,7 +272,9 @@ static const struct {
 	{ "@settings@", man_settings },      { "@annotations@", man_open_keys },
 	{ "@bash-verbs@", bash_verbs },      { "@bash-verb-options@", bash_verb_options },
 	{ "@bash-values@", bash_values },    { "@bash-choices@", bash_choices },
-	{ "@bash-keys@", bash_keys },
+	{ "@bash-keys@", bash_keys },        { "@zsh-options@", zsh_options },
+	{ "@zsh-verbs@", zsh_verbs },        { "@zsh-verb-options@", zsh_verb_options },
+	{ "@zsh-keys@", zsh_keys },
 };
 
 static const struct {

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 COR, IMAGE, VMM, SETTINGS, DOCS = *sys.argv[1:4], *map(pathlib.Path, sys.argv[4:6])
 count = 0
@@ -146,6 +147,94 @@ def check_completion():
     report(not wrong, "the completion completes", "\n".join(wrong))
 
 
+# Completes each line behind $1 as the Tab key would, in one shell at a terminal, and prints what is offered.
+ZSH = r"""
+zmodload zsh/zpty
+zpty shell zsh -f -i
+until_end() { local all= part; while [[ $all != *'<end>'* ]]; do zpty -r shell part || break; all+=$part; done; print -rn -- "$all"; }
+zpty -w shell 'PS1= PS2= PROMPT_EOL_MARK=; stty columns 500; unsetopt zle_bracketed_paste 2>/dev/null; source '"$1"'; print -r -- "<"end">"'
+until_end >/dev/null
+shift
+for line; do zpty -wn shell "$line"$'\t'; until_end; zpty -wn shell $'\x15'; done
+zpty -d shell
+"""
+ZSH_SET_UP = r"""
+fpath=(%s $fpath)
+autoload -Uz compinit
+compinit -u -D
+cor() { [[ "$*" == *"list --quiet"* ]] && print -l one two ${3:+three}; }
+cor-image() { print -l NAME "app  1" "base  2"; }
+offered() {
+    local -a all
+    compadd() {
+        local -a got
+        if [[ " ${(j: :)@[1,(i)(-|--)]}" == *" -"[OAD]* ]]; then builtin compadd "$@"; return; fi
+        builtin compadd -O got "$@"
+        all+=("${got[@]}")
+        builtin compadd "$@"
+    }
+    _main_complete
+    unfunction compadd
+    print -r -- "<list>$all<list><"end">"
+    compstate[list]= compstate[insert]=
+}
+zle -C offered complete-word offered
+bindkey '^I' offered
+"""
+
+
+def check_zsh():
+    """What zsh itself offers. It names every option, with the bash one's words, and no other."""
+    name = "zsh's completion completes"
+    if not shutil.which("zsh"):
+        return skip(name, "zsh is not installed")
+    cases = [
+        ("cor sta", "start state"),
+        ("cor --cgroup-m", "--cgroup-manager"),
+        ("cor --log-format j", "json"),
+        ("cor --set vm.vcpus", "vm.vcpus= vm.vcpus_max="),
+        ("cor delete --f", "--force"),
+        ("cor delete t", "two"),
+        ("cor --root /x kill t", "two three"),
+        ("cor list --format t", "table"),
+        ("cor check --format ", "text json"),
+        ("cor run --image ", "app base"),
+        ("cor create o", ""),
+        ("cor help fea", "features"),
+    ]
+    wrong = []
+    with tempfile.TemporaryDirectory() as top:
+        top = pathlib.Path(top)
+        (top / "functions").mkdir()
+        (top / "functions/_cor").write_text(page("_cor"))
+        (top / "tree/some-dir").mkdir(parents=True)
+        (top / "tree/some-file").touch()
+        (top / "set-up").write_text(ZSH_SET_UP % (top / "functions"))
+        cases += [(f"cor --root {top}/tree/", "some-dir"), (f"cor run --pid-file {top}/tree/", "some-dir some-file")]
+        res = run("zsh", "-fc", ZSH, "zsh", str(top / "set-up"), *(line for line, _ in cases),
+                  env=dict(os.environ, ZDOTDIR=str(top), TERM="dumb"))
+        offered = res.stdout.split("<list>")[1::2]
+        if len(offered) != len(cases):
+            wrong.append(res.stdout)
+        for (line, want), got in zip(cases, offered):
+            if set(got.split()) != set(want.split()):
+                wrong.append(f"{line!r}: {got!r}, expected {want!r}")
+    return report(not wrong, name, "\n".join(wrong))
+
+
+def check_zsh_words():
+    """Both completions are made from one table; here they are compared."""
+    def words(text):
+        return sorted(set(re.findall(r"--[\w-]+", text)))
+
+    bash, zsh = page("cor"), page("_cor")
+    branches = dict(re.findall(r"^\t(\w+)\) options='(.*)' ;;$", bash, re.M))
+    other = {verb: " ".join(words("\n".join(re.findall(r"^\t\t'[^\[]*", text, re.M))))
+             for verb, text in re.findall(r"^\t(\w+)\) options=\(\n(.*?)^\t\t\) ;;$", zsh, re.M | re.S)}
+    lost = [v for v in branches if " ".join(words(branches[v])) != other.get(v)]
+    report(len(branches) > 15 and not lost, "both completions know the same options", "\n".join(f"{v}: {other.get(v)}" for v in lost))
+
+
 check_cor()
 check_settings()
 check_image()
@@ -153,4 +242,6 @@ check_vmm()
 for doc in ("cor.1", "cor.conf.5", "cor-image.1", "cor-vmm.1"):
     check_layout(doc)
 check_completion()
+check_zsh_words()
+check_zsh()
 print(f"1..{count}")
