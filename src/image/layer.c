@@ -303,7 +303,7 @@ static int make_unpacked(const struct store_staging *g, const struct range *tar,
 	if (stats.xattrs_left_out > 0)
 		ui_note(ui,
 			"%llu extended attributes left out: only user.*, security.capability and ACLs are "
-			"taken",
+			"taken, and no ACLs as text (tar --acls without --xattrs)",
 			(unsigned long long)stats.xattrs_left_out);
 	r = io_remove_tree_at(g->fd, "root");
 	return r < 0 ? err_set(e, r, "image store: %m") : known;

@@ -292,6 +292,8 @@ static int pax_record(struct tar *t, struct extra *x, const char *key, const cha
 
 	if (str_starts(key, XATTR_PREFIX))
 		return add_xattr(t, x, key + strlen(XATTR_PREFIX), value, len, e);
+	if (str_starts(key, TAR_ACL_TEXT))
+		return add_xattr(t, x, key, value, len, e);
 	if (strlen(value) != len)
 		return bad(t, e, "a pax header has a NUL in it");
 	if (len == 0) /* "as if it were not there" */

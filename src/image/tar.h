@@ -33,6 +33,9 @@ struct tar_segment {
 	uint64_t off, len;
 };
 
+/* An ACL as text, not as the kernel's attribute, which is what engines read: its whole key is the name. */
+#define TAR_ACL_TEXT "SCHILY.acl."
+
 struct tar_xattr {
 	const char *name;
 	const void *value;

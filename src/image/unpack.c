@@ -288,6 +288,14 @@ static struct timespec mtime_of(const struct tar_entry *t)
 				  .tv_nsec = (long)t->mtime_ns };
 }
 
+static bool has_xattr(const struct tar_entry *t, const char *prefix)
+{
+	for (size_t i = 0; i < t->n_xattrs; i++)
+		if (str_starts(t->xattrs[i].name, prefix))
+			return true;
+	return false;
+}
+
 static int set_xattrs(struct unpack *u, const struct tar_entry *t, int fd, struct err *e)
 {
 	for (size_t i = 0; i < t->n_xattrs; i++) {
@@ -295,7 +303,9 @@ static int set_xattrs(struct unpack *u, const struct tar_entry *t, int fd, struc
 
 		if (!str_starts(x->name, "user.") && !str_eq(x->name, "security.capability") &&
 		    !str_starts(x->name, ACL)) {
-			u->stats->xattrs_left_out++;
+			/* tar --acls --xattrs says it twice */
+			if (!str_starts(x->name, TAR_ACL_TEXT) || !has_xattr(t, ACL))
+				u->stats->xattrs_left_out++;
 			continue;
 		}
 		if (fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {

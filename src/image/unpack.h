@@ -24,7 +24,8 @@ struct unpack_limits {
 
 struct unpack_stats {
 	uint64_t entries, bytes;
-	uint64_t xattrs_left_out; /* of namespaces that an image may not set: trusted, most of security */
+	uint64_t xattrs_left_out; /* of namespaces that an image may not set (trusted, most of security), and
+				     ACLs as text alone */
 };
 
 /* Reads the archive to its end mark and makes its entries below `root` (a directory nobody else writes).

@@ -194,6 +194,18 @@ def test_acls(t):
                 t.eq({n: got[n] for n in ("d", "d/sub", "d/sub/deep")}, {n: want[n] for n in ("d", "d/sub", "d/sub/deep")})
             else:
                 t.eq(got, want)
+    with t.step("as text alone: left out, as by engines, and said"):
+        t.run(["tar", "-C", tree, "--format=pax", "--acls", "-cf", t.dir / "c.tar", "."], check=0)
+        r = t.run([store.tool, "import", t.dir / "c.tar", "--store", store.root], check=0)
+        t.has(r.err, "3 extended attributes left out", "no ACLs as text")
+        with Mounted(t, store("inspect", "c").json()["layers"][0]["file"]) as m:
+            t.eq([n for n, (_, has) in acls(m).items() if has], [])
+    with t.step("as both: taken, and nothing to be said"):
+        t.run([*argv[:-1], t.dir / "d.tar", "--acls", "."], check=0)
+        r = t.run([store.tool, "import", t.dir / "d.tar", "--store", store.root], check=0)
+        t.lacks(r.err, "left out")
+        with Mounted(t, store("inspect", "d").json()["layers"][0]["file"]) as m:
+            t.eq(acls(m), want)
 
 
 @case(timeout=120, only=COR)

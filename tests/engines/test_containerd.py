@@ -138,3 +138,21 @@ def test_mapped_root(t):
         t.eq(len(seen[0][1]), 5)
         t.eq(seen[1][1], seen[0][1])
     ctd("image", "rm", name)
+
+
+@case(timeout=60, needs=("containerd", "ctr", "setfacl"), only=("cor",))
+def test_acl_texts(t):
+    """containerd leaves out ACLs that a layer has as text (SCHILY.acl.*), too."""
+    layer = imagelib.acl_texts(t).read_bytes()
+    (t.dir / "oci").mkdir()
+    imagelib.oci(t.dir / "oci", [layer], imagelib.config(layer), pack=bytes)
+    t.run(["tar", "-C", t.dir / "oci", "-cf", t.dir / "oci.tar", "."], check=0)
+    ctd, at = Containerd(t), t.dir / "mounted"
+    at.mkdir()
+    ctd("image", "import", "--snapshotter", "native", "--base-name", "demo", t.dir / "oci.tar")
+    name = ctd("image", "ls", "-q").out.split()[0]
+    ctd("image", "mount", "--snapshotter", "native", name, at)
+    t.cleanup(lambda: subprocess.run(["umount", "-l", str(at)], check=False))
+    t.eq([os.listxattr(at / n) for n in ("file", "dir")], [[], []])
+    ctd("image", "unmount", "--snapshotter", "native", at)
+    ctd("image", "rm", name)

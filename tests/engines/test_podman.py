@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import bundle
+import imagelib
 import leak
 import oci
 from harness import case
@@ -211,3 +212,13 @@ def test_podman_limits(t):
     r = p.run("--rm", "--memory", "128m", "--pids-limit", "77", "--ulimit", "nofile=512:512", "--ulimit",
               "nproc=10000:10000", "localhost/bb:latest", "sh", "-c", script)
     t.eq(r.out.split(), [str(128 << 20), "77", "512"])
+
+
+@case(timeout=60, needs=("podman", "setfacl"), only=("cor",))
+def test_acl_texts(t):
+    """Podman leaves out ACLs that a layer has as text (SCHILY.acl.*); docs/images.md counts on it."""
+    p = Podman(t)
+    p("import", imagelib.acl_texts(t), "localhost/acl:latest")
+    at = p("image", "mount", "localhost/acl:latest").out.strip()
+    t.eq([os.listxattr(f"{at}/{n}") for n in ("file", "dir")], [[], []])
+    p("image", "umount", "localhost/acl:latest")

@@ -325,3 +325,15 @@ def read_bytes(pid):
 def vm_pid(state_dir):
     """Of a container's hypervisor."""
     return int((pathlib.Path(state_dir) / "vm").read_text().split()[0])
+
+
+def acl_texts(t):
+    """An archive, by GNU tar, of a file and a directory whose ACLs are texts."""
+    top = t.dir / "acl-texts"
+    (top / "dir").mkdir(parents=True)
+    (top / "file").write_text("x")
+    t.run(["setfacl", "-m", "u:1234:rw", top / "file"], check=0)
+    t.run(["setfacl", "-d", "-m", "u:1234:rwx", top / "dir"], check=0)
+    t.run(["tar", "-C", top, "--format=pax", "--acls", "-cf", t.dir / "acl.tar", "."], check=0)
+    t.has((t.dir / "acl.tar").read_bytes().decode("latin-1"), "SCHILY.acl.access=", "SCHILY.acl.default=")
+    return t.dir / "acl.tar"
