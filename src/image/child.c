@@ -32,6 +32,7 @@ static const struct {
 	{ "apt-cache", "apt" },
 	{ "ld", "binutils" },
 	{ "tar", "tar" },
+	{ "cp", "coreutils" },
 	{ "mkfs.erofs", "erofs-utils" },
 	{ "/sbin/mke2fs", "e2fsprogs" },
 };

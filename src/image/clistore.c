@@ -80,22 +80,46 @@ static int print(struct str *s, struct err *e)
 	return 0;
 }
 
+/* One layer, or those that are one file. */
+static int put_ids(struct json_writer *w, const struct store_image *i, size_t from, size_t to, struct err *e)
+{
+	bool several = to - from > 1;
+
+	if (several)
+		json_open(w, "diff_ids", '[');
+	for (size_t n = from; n < to; n++) {
+		scoped_free char *id = str_fmt("sha256:%s", i->layers.p[n]);
+
+		if (!id)
+			return err_set(e, -ENOMEM, "%m");
+		json_put_str(w, several ? NULL : "diff_id", id);
+	}
+	if (several)
+		json_close(w, ']');
+	return 0;
+}
+
 static int put_layers(struct json_writer *w, const struct store *s, const struct store_image *i,
 		      struct err *e)
 {
-	json_open(w, "layers", '[');
-	for (size_t n = 0; n < i->layers.n; n++) {
-		scoped_free char *file = str_fmt("%s/layers/%s.erofs", s->path, i->layers.p[n]);
-		scoped_free char *id = str_fmt("sha256:%s", i->layers.p[n]);
-		struct store_sum sum;
-		int r = store_read_sum(s, i->layers.p[n], &sum, e);
+	struct store_run run = store_run(i->layers.n, STORE_DEVICES);
 
+	json_open(w, "layers", '[');
+	for (size_t n = 0, l = 0; n < i->files.n; n++) {
+		size_t end = run.to > run.from && l == run.from ? run.to : l + 1;
+		scoped_free char *file = str_fmt("%s/layers/%s.erofs", s->path, i->files.p[n]);
+		struct store_sum sum;
+		int r = store_read_sum(s, i->files.p[n], &sum, e);
+
+		if (r == 0 && !file)
+			r = err_set(e, -ENOMEM, "%m");
 		if (r < 0)
 			return r;
-		if (!file || !id)
-			return err_set(e, -ENOMEM, "%m");
 		json_open(w, NULL, '{');
-		json_put_str(w, "diff_id", id);
+		r = put_ids(w, i, l, end, e);
+		if (r < 0)
+			return r;
+		l = end;
 		json_put_str(w, "file", file);
 		json_put_str(w, "sha256", sum.sha256);
 		json_put_u64(w, "size", sum.size);
@@ -154,10 +178,10 @@ static uint64_t image_size(const struct store *s, const char *id, size_t *ret_la
 	*ret_layers = 0;
 	if (store_read(s, id, &image, NULL) < 0)
 		return 0;
-	for (size_t i = 0; i < image.layers.n; i++) {
+	for (size_t i = 0; i < image.files.n; i++) {
 		struct store_sum sum;
 
-		if (store_read_sum(s, image.layers.p[i], &sum, NULL) == 0)
+		if (store_read_sum(s, image.files.p[i], &sum, NULL) == 0)
 			total += sum.size;
 	}
 	*ret_layers = image.layers.n;

@@ -14,10 +14,13 @@
 #include <sys/xattr.h>
 
 #include "base/io.h"
+#include "image/child.h"
 #include "image/layer.h"
+#include "image/merge.h"
 
 #define MOUNTINFO_MAX (16u << 20)
 #define DEPTH_MAX     128
+#define LOWER_MAX     (STORE_DEVICES - 1) /* what is above them may need one, too */
 #define UPPER_ENTRIES 4096ull /* of what is written above the layers: converted for each container */
 #define UPPER_BYTES   (64ull << 20)
 #define ROOT_ENTRIES  2000000ull
@@ -161,7 +164,8 @@ static void add_stat(struct sha256 *key, const char *name, const struct stat *st
 /* Layers that lean on each other can't be taken apart. */
 static int check_xattrs(const struct walk *w, int dir, const char *name, struct err *e)
 {
-	static const char *const leaning[] = { "trusted.overlay.redirect", "trusted.overlay.metacopy" };
+	static const char *const leaning[] = { "trusted.overlay.redirect", "trusted.overlay.metacopy",
+					       "trusted.overlay.whiteout" };
 	scoped_free char *path = str_fmt("/proc/self/fd/%d/%s", dir, name);
 
 	if (!path)
@@ -330,17 +334,112 @@ static int convert_upper(const char *dir, const char *private, struct strv *ret,
 	return strv_check(ret) < 0 ? err_set(e, -ENOMEM, "%m") : 0;
 }
 
+/* An engine's layers may not change, so they are copied for what moves them. */
+static int copy_layer(const struct store_staging *g, const char *dir, struct err *e)
+{
+	scoped_free char *staging = str_fmt("%s/staging/%s", g->store->path, g->name);
+	const char *argv[] = { "cp",
+			       "--no-dereference",
+			       "--recursive",
+			       "--preserve=mode,ownership,timestamps,links,xattr",
+			       "--reflink=auto",
+			       "--sparse=auto",
+			       "--no-target-directory",
+			       "--",
+			       dir,
+			       "root",
+			       NULL };
+	struct child c = { .argv = argv, .dir = staging, .in_fd = -1, .out_fd = -1 };
+
+	return staging ? child_run(&c, e) : err_set(e, -ENOMEM, "%m");
+}
+
+/* Layers by their directories, the bottom one first; `run` of them as one. What one layer may have is for all
+ * of them together. */
+static int make_run(const struct store *s, const struct strv *dirs, struct store_run run, const char *name,
+		    struct err *e)
+{
+	struct walk w = { .max_entries = ROOT_ENTRIES, .max_bytes = ROOT_BYTES };
+	scoped_staging g = { .fd = -1, .lock = -1, .store = s };
+	scoped_merge m = { .g = &g };
+	int r = store_stage(s, &g, e);
+
+	for (size_t i = run.from; i < run.to && r == 0; i++) {
+		uint64_t before = w.entries;
+
+		w.path = dirs->p[i];
+		r = walk_tree(&w, e);
+		if (r == 0)
+			r = copy_layer(&g, w.path, e);
+		if (r == 0)
+			r = merge_add(&m, w.entries - before, e);
+	}
+	if (r == 0)
+		r = merge_end(&m, name, e);
+	return r == 0 ? store_commit_layer(&g, name, e) : r;
+}
+
+static int find_run_name(const struct strv *dirs, struct store_run run, char ret[SHA256_HEX], struct err *e)
+{
+	scoped_strv keys = { 0 };
+	char key[SHA256_HEX];
+	int r = 0;
+
+	for (size_t i = 0; i < dirs->n && r == 0; i++) {
+		r = find_key(dirs->p[i], false, key, e);
+		strv_add(&keys, key);
+	}
+	if (r == 0 && strv_check(&keys) < 0)
+		r = err_set(e, -ENOMEM, "%m");
+	if (r == 0)
+		store_run_name(&keys, run, ret);
+	return r;
+}
+
+static int convert_run(const struct store *s, const struct strv *dirs, struct store_run run, struct strv *ret,
+		       struct err *e)
+{
+	char name[SHA256_HEX], after[SHA256_HEX];
+	int r = find_run_name(dirs, run, name, e);
+
+	if (r == 0 && !is_there(s, name)) {
+		r = make_run(s, dirs, run, name, e);
+		if (r == 0)
+			r = find_run_name(dirs, run, after, e);
+		if (r == 0 && !str_eq(name, after))
+			r = err_set(e, -ENOTSUP, "its layers changed while they were converted");
+	}
+	return r == 0 ? add_file(s, name, ret, e) : r;
+}
+
+static int convert_lower(const struct store *s, const struct strv *dirs, struct strv *ret, struct err *e)
+{
+	struct store_run run = store_run(dirs->n, LOWER_MAX);
+	int r = 0;
+
+	for (size_t i = 0; i < dirs->n && r == 0; i++) {
+		if (i < run.from || i >= run.to)
+			r = convert_dir(s, dirs->p[i], false, ret, e);
+		else if (i == run.from)
+			r = convert_run(s, dirs, run, ret, e);
+	}
+	return r;
+}
+
 static int convert_overlay(const struct store *s, const struct convert_mount *m, const char *private,
 			   struct strv *ret, struct err *e)
 {
-	int r = 0;
+	scoped_strv dirs = { 0 };
+	int r;
 
-	for (size_t i = m->lower.n; i-- > 0 && r == 0;) {
-		scoped_free char *dir = realpath(m->lower.p[i], NULL);
+	for (size_t i = m->lower.n; i-- > 0;) {
+		char *dir = realpath(m->lower.p[i], NULL);
 
-		r = dir ? convert_dir(s, dir, false, ret, e)
-			: err_set(e, -errno, "layer %s: %m", m->lower.p[i]);
+		if (!dir)
+			return err_set(e, -errno, "layer %s: %m", m->lower.p[i]);
+		strv_add_take(&dirs, dir);
 	}
+	r = strv_check(&dirs) < 0 ? err_set(e, -ENOMEM, "%m") : convert_lower(s, &dirs, ret, e);
 	return r == 0 && m->upper ? convert_upper(m->upper, private, ret, e) : r;
 }
 

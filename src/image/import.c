@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "image/child.h"
+#include "image/merge.h"
 #include "oci/json.h"
 
 #define JSON_MEM (64u << 20)
@@ -72,19 +73,46 @@ static int check_platform(const struct source_image *i, const char *path, struct
 	return r;
 }
 
-/* One layer of an OCI layout or docker archive. */
-static int import_layer(const struct store_staging *g, const struct source *s, const struct source_image *i,
-			size_t n, const char *want, const struct unpack_limits *lim, struct ui *ui,
-			struct err *e)
+/* The layers of an image on their way. */
+struct layers {
+	const struct store_staging *g;
+	const struct source *s;
+	const struct source_image *i;
+	const struct strv *ids;
+	struct unpack_limits lim;
+	struct ui *ui;
+	struct store_run run;
+	struct merge merge;
+	size_t made;
+};
+
+/* Unpacks one of a run and puts it over the ones below. What a layer may have is for all of them together. */
+static int add_to_run(struct layers *l, const struct range *range, const char *want, struct err *e)
 {
-	char got[SHA256_HEX];
-	struct range range;
-	scoped_fd fd = -1;
-	int r = source_file(s, i->layers.p[n], &range, &fd, e);
+	struct unpack_stats stats;
+	int r = layer_unpack(l->g, range, want, &l->lim, l->ui, &stats, e);
 
 	if (r < 0)
 		return r;
-	ui_step(ui, "layer", "%zu of %zu: %.12s (%.1f MB)", n + 1, i->layers.n, want,
+	l->lim.used_entries += stats.entries;
+	l->lim.used_bytes += stats.bytes;
+	return merge_add(&l->merge, stats.entries, e);
+}
+
+/* One layer of an OCI layout or docker archive. */
+static int import_layer(struct layers *l, size_t n, bool in_run, struct err *e)
+{
+	const struct source_image *i = l->i;
+	const char *want = l->ids->p[n];
+	char got[SHA256_HEX];
+	struct range range;
+	scoped_fd fd = -1;
+	int r = source_file(l->s, i->layers.p[n], &range, &fd, e);
+
+	if (r < 0)
+		return r;
+	l->made++;
+	ui_step(l->ui, "layer", "%zu of %zu: %.12s (%.1f MB)", n + 1, i->layers.n, want,
 		(double)range.len / 1e6);
 	if (*i->digests.p[n]) {
 		r = range_sha256(&range, got, e);
@@ -93,36 +121,78 @@ static int import_layer(const struct store_staging *g, const struct source *s, c
 				    got);
 	}
 	if (r == 0)
-		r = layer_make(g, &range, want, lim, ui, got, e);
+		r = in_run ? add_to_run(l, &range, want, e)
+			   : layer_make(l->g, &range, want, &l->lim, l->ui, got, e);
 	if (r < 0)
-		return err_wrap(e, "%s: layer '%.100s'", s->path, i->layers.p[n]);
-	ui_done(ui);
+		return err_wrap(e, "%s: layer '%.100s'", l->s->path, i->layers.p[n]);
+	ui_done(l->ui);
 	return 0;
+}
+
+/* Those that a VM has no device for each of become one, unless it is there. Their own files are not made:
+ * nothing would read them. */
+static int import_merged(struct layers *l, struct err *e)
+{
+	char name[SHA256_HEX];
+	int r;
+
+	if (l->run.from == l->run.to)
+		return 0;
+	store_run_name(l->ids, l->run, name);
+	r = store_stage_known(l->g, name, e);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	for (size_t n = l->run.from; n < l->run.to && r == 0; n++)
+		r = import_layer(l, n, true, e);
+	if (r < 0)
+		return r;
+	l->lim.used_entries = l->lim.used_bytes = 0;
+	ui_step(l->ui, "merge", "layers %zu to %zu (%llu entries)", l->run.from + 1, l->run.to,
+		(unsigned long long)l->merge.entries);
+	r = merge_end(&l->merge, name, e);
+	if (r == 0)
+		ui_done(l->ui);
+	return r;
+}
+
+static int import_single(struct layers *l, size_t from, size_t to, struct err *e)
+{
+	int r = 0;
+
+	for (size_t n = from; n < to && r >= 0; n++) {
+		r = store_stage_known(l->g, l->ids->p[n], e);
+		if (r == 0)
+			r = import_layer(l, n, false, e);
+	}
+	return r < 0 ? r : 0;
 }
 
 static int import_layers(const struct store_staging *g, const struct source *s, const struct source_image *i,
 			 const struct import_opts *o, struct ui *ui, struct store_image *ret, size_t *ret_new,
 			 struct err *e)
 {
+	struct layers l = { .g = g, .s = s, .i = i, .ids = &ret->layers, .lim = o->limits, .ui = ui };
 	int r = check_platform(i, s->path, e);
 
 	if (r == 0)
 		r = store_config_layers(i->config, i->config_len, s->path, &ret->layers, e);
+	if (r == 0)
+		r = store_find_files(ret, e);
 	if (r < 0)
 		return r;
 	if (ret->layers.n != i->layers.n)
 		return err_set(e, -EBADMSG, "%s: the manifest has %zu layers, the configuration %zu", s->path,
 			       i->layers.n, ret->layers.n);
-	for (size_t n = 0; n < ret->layers.n; n++) {
-		r = store_stage_known(g, ret->layers.p[n], e);
-		if (r == 0) {
-			r = import_layer(g, s, i, n, ret->layers.p[n], &o->limits, ui, e);
-			++*ret_new;
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	l.run = store_run(ret->layers.n, STORE_DEVICES);
+	l.merge.g = g;
+	r = import_single(&l, 0, l.run.from, e);
+	if (r == 0)
+		r = import_merged(&l, e);
+	if (r == 0)
+		r = import_single(&l, l.run.to, ret->layers.n, e);
+	merge_fini(&l.merge);
+	*ret_new = l.made;
+	return r;
 }
 
 /* A directory becomes an archive first: one way for all. Sorted, numeric, so that equal trees are equal. */
@@ -192,7 +262,7 @@ static int import_plain(const struct store_staging *g, const struct source *s, c
 	if (!i->config || strv_check(&ret->layers) < 0)
 		return err_set(e, -ENOMEM, "%m");
 	i->config_len = strlen(i->config);
-	return 0;
+	return store_find_files(ret, e);
 }
 
 static int seal_layers(const struct store_staging *g, const struct store_image *i, enum import_verity how,
@@ -203,9 +273,9 @@ static int seal_layers(const struct store_staging *g, const struct store_image *
 
 	if (how == IMPORT_VERITY_OFF_N)
 		return 0;
-	ui_step(ui, "verity", "%zu layers", i->layers.n);
-	for (size_t n = 0; n < i->layers.n && r == 0; n++)
-		r = store_stage_seal(g, i->layers.p[n], &why);
+	ui_step(ui, "verity", "%zu layers", i->files.n);
+	for (size_t n = 0; n < i->files.n && r == 0; n++)
+		r = store_stage_seal(g, i->files.p[n], &why);
 	if (r == 0)
 		ui_done(ui);
 	if (r == 0 || how == IMPORT_VERITY_REQUIRE_N || (r != -EOPNOTSUPP && r != -ENOTTY))

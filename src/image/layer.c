@@ -280,37 +280,10 @@ static int check_digest(const char *got, const char *want, struct err *e)
 		       got, want);
 }
 
-/* The unpacked archive's way into staging; as layer_make(). */
-static int make_unpacked(const struct store_staging *g, const struct range *tar, const char *want,
-			 const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX], struct err *e)
-{
-	struct unpack_stats stats;
-	scoped_free char *file = NULL;
-	int r = fill_root(g, tar, want != NULL, lim, &stats, ret, e), known = 0;
-
-	if (r == 0)
-		r = check_digest(ret, want, e);
-	if (r == 0)
-		r = known = store_stage_known(g, ret, e); /* it can have come without its digest */
-	if (r == 0) {
-		file = str_fmt("%s.erofs", ret);
-		r = file ? stage_mkfs(g, "root", ret, file, e) : err_set(e, -ENOMEM, "%m");
-		if (r == 0)
-			r = finish(g, ret, file, stats.entries, e);
-	}
-	if (r < 0)
-		return r;
-	if (stats.xattrs_left_out > 0)
-		ui_note(ui,
-			"%llu extended attributes left out: only user.*, security.capability and ACLs are "
-			"taken, and no ACLs as text (tar --acls without --xattrs)",
-			(unsigned long long)stats.xattrs_left_out);
-	r = io_remove_tree_at(g->fd, "root");
-	return r < 0 ? err_set(e, r, "image store: %m") : known;
-}
-
-int layer_make(const struct store_staging *g, const struct range *tar, const char *want,
-	       const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX], struct err *e)
+/* Whatever it is packed with, it becomes "root" in staging. */
+static int unpack_any(const struct store_staging *g, const struct range *tar, const char *want,
+		      const struct unpack_limits *lim, struct unpack_stats *stats, char ret[SHA256_HEX],
+		      struct err *e)
 {
 	struct range plain = { .fd = -1 };
 	uint64_t headers, max;
@@ -322,9 +295,46 @@ int layer_make(const struct store_staging *g, const struct range *tar, const cha
 	r = range_unpack(tar, g->fd, num_min(max, INT64_MAX), &plain, e);
 	if (r < 0)
 		return r;
-	r = make_unpacked(g, r == 1 ? &plain : tar, want, lim, ui, ret, e);
+	r = fill_root(g, r == 1 ? &plain : tar, want != NULL, lim, stats, ret, e);
 	scope_close(&plain.fd);
+	return r == 0 ? check_digest(ret, want, e) : r;
+}
+
+static void note_left_out(const struct unpack_stats *stats, struct ui *ui)
+{
+	if (stats->xattrs_left_out > 0)
+		ui_note(ui,
+			"%llu extended attributes left out: only user.*, security.capability and ACLs are "
+			"taken, and no ACLs as text (tar --acls without --xattrs)",
+			(unsigned long long)stats->xattrs_left_out);
+}
+
+int layer_unpack(const struct store_staging *g, const struct range *tar, const char *want,
+		 const struct unpack_limits *lim, struct ui *ui, struct unpack_stats *ret, struct err *e)
+{
+	char got[SHA256_HEX];
+	int r = unpack_any(g, tar, want, lim, ret, got, e);
+
+	if (r == 0)
+		note_left_out(ret, ui);
 	return r;
+}
+
+int layer_make(const struct store_staging *g, const struct range *tar, const char *want,
+	       const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX], struct err *e)
+{
+	struct unpack_stats stats;
+	int r = unpack_any(g, tar, want, lim, &stats, ret, e), known = 0;
+
+	if (r == 0)
+		r = known = store_stage_known(g, ret, e); /* it can have come without its digest */
+	if (r == 0)
+		r = layer_make_dir(g, "root", ret, stats.entries, e);
+	if (r < 0)
+		return r;
+	note_left_out(&stats, ui);
+	r = io_remove_tree_at(g->fd, "root");
+	return r < 0 ? err_set(e, r, "image store: %m") : known;
 }
 
 int layer_make_dir(const struct store_staging *g, const char *dir, const char *layer, uint64_t entries,

@@ -26,8 +26,13 @@ int must_check layer_make(const struct store_staging *g, const struct range *tar
 			  const struct unpack_limits *lim, struct ui *ui, char ret[SHA256_HEX],
 			  struct err *e);
 
-/* The same from a directory (absolute path) that is as overlayfs wants it already, whiteouts and all; `layer`
- * names it, and `entries` is for the sum. */
+/* Unpacks it to the directory "root" in staging, and nothing more; D must be `want`. */
+int must_check layer_unpack(const struct store_staging *g, const struct range *tar, const char *want,
+			    const struct unpack_limits *lim, struct ui *ui, struct unpack_stats *ret,
+			    struct err *e);
+
+/* The same as layer_make() from a directory (in staging, or an absolute path) that is as overlayfs wants it
+ * already, whiteouts and all; `layer` names it, and `entries` is for the sum. */
 int must_check layer_make_dir(const struct store_staging *g, const char *dir, const char *layer,
 			      uint64_t entries, struct err *e);
 /* The same into a file of its own (absolute path), without a sum. */

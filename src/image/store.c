@@ -21,6 +21,8 @@
 #define ID_MIN    6u
 #define SUM_MAX   256u
 #define JSON_MAX  (64u << 20) /* memory of a parsed configuration */
+#define RUN_STEP  8u          /* a run is a multiple of this long, and up to so many are above it */
+#define RUN_KIND  "cor run 1" /* another way to put layers together needs another name */
 
 void store_fini(struct store *s)
 {
@@ -35,6 +37,7 @@ void store_image_fini(struct store_image *i)
 	free(i->config);
 	i->config = NULL;
 	strv_fini(&i->layers);
+	strv_fini(&i->files);
 }
 
 int store_open(struct store *s, const char *path, bool create, struct err *e)
@@ -256,6 +259,43 @@ int store_config_layers(const char *config, size_t n, const char *doc, struct st
 	return strv_check(ret) < 0 ? err_set(e, -ENOMEM, "%m") : 0;
 }
 
+struct store_run store_run(size_t n, size_t room)
+{
+	size_t keep = room - 1 - RUN_STEP;
+
+	if (n <= room)
+		return (struct store_run){ 0 };
+	return (struct store_run){ keep, keep + (n - keep - 1) / RUN_STEP * RUN_STEP };
+}
+
+void store_run_name(const struct strv *layers, struct store_run run, char ret[SHA256_HEX])
+{
+	uint8_t digest[SHA256_LEN];
+	struct sha256 sum;
+
+	sha256_init(&sum);
+	sha256_add(&sum, RUN_KIND, sizeof RUN_KIND);
+	for (size_t i = run.from; i < run.to; i++)
+		sha256_add(&sum, layers->p[i], strlen(layers->p[i]) + 1);
+	sha256_done(&sum, digest);
+	sha256_to_hex(digest, ret);
+}
+
+int store_find_files(struct store_image *i, struct err *e)
+{
+	struct store_run run = store_run(i->layers.n, STORE_DEVICES);
+	char name[SHA256_HEX];
+
+	store_run_name(&i->layers, run, name);
+	for (size_t n = 0; n < i->layers.n; n++) {
+		if (n < run.from || n >= run.to)
+			strv_add(&i->files, i->layers.p[n]);
+		else if (n == run.from)
+			strv_add(&i->files, name);
+	}
+	return strv_check(&i->files) < 0 ? err_set(e, -ENOMEM, "%m") : 0;
+}
+
 int store_read(const struct store *s, const char *id, struct store_image *ret, struct err *e)
 {
 	scoped_free char *path = str_fmt("images/%s", id);
@@ -274,7 +314,8 @@ int store_read(const struct store *s, const char *id, struct store_image *ret, s
 			       "%s is damaged: its digest is %s; remove the image and import it again", doc,
 			       got);
 	(void)snprintf(ret->id, sizeof ret->id, "%s", id);
-	return store_config_layers(ret->config, ret->config_len, doc, &ret->layers, e);
+	r = store_config_layers(ret->config, ret->config_len, doc, &ret->layers, e);
+	return r == 0 ? store_find_files(ret, e) : r;
 }
 
 int store_open_layer(const struct store *s, const char *layer, int *ret_fd, uint64_t *ret_size, struct err *e)
@@ -284,7 +325,8 @@ int store_open_layer(const struct store *s, const char *layer, int *ret_fd, uint
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "%s/layers/%s.erofs: %m", s->path, layer);
+		return err_set(e, -errno, "%s/layers/%s.erofs: %m%s", s->path, layer,
+			       errno == ENOENT ? " (import the image again)" : "");
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size % STORE_ALIGN)
 		return err_set(e, -EBADMSG,
 			       "%s/layers/%s.erofs is damaged: import the image again after 'cor-image gc'",
@@ -382,13 +424,13 @@ static int open_image(const struct store *s, const char *id, struct store_image 
 		r = store_read(s, id, image, e);
 	if (r < 0)
 		return r;
-	*ret = calloc(image->layers.n, sizeof **ret);
+	*ret = calloc(image->files.n, sizeof **ret);
 	if (!*ret)
 		return err_set(e, -ENOMEM, "%m");
-	for (size_t i = 0; i < image->layers.n; i++)
+	for (size_t i = 0; i < image->files.n; i++)
 		(*ret)[i].fd = -1;
-	for (size_t i = 0; i < image->layers.n && r == 0; i++)
-		r = open_sealed(s, image->layers.p[i], &(*ret)[i], e);
+	for (size_t i = 0; i < image->files.n && r == 0; i++)
+		r = open_sealed(s, image->files.p[i], &(*ret)[i], e);
 	return r;
 }
 
@@ -399,9 +441,9 @@ int store_verify(const struct store *s, const char *id, bool *ret_gone, struct e
 	int r = open_image(s, id, &image, &layers, e);
 
 	*ret_gone = r == 1;
-	for (size_t i = 0; i < image.layers.n && r == 0; i++)
-		r = verify_layer(s, image.layers.p[i], &layers[i], e);
-	for (size_t i = 0; i < image.layers.n && layers; i++)
+	for (size_t i = 0; i < image.files.n && r == 0; i++)
+		r = verify_layer(s, image.files.p[i], &layers[i], e);
+	for (size_t i = 0; i < image.files.n && layers; i++)
 		scope_close(&layers[i].fd);
 	return r < 0 ? r : 0;
 }

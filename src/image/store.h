@@ -3,7 +3,8 @@
  *     ROOT/lock             flock(2): held shared by readers for a moment, exclusively by changes
  *     ROOT/names            "ID NAME" per line: what names stand for
  *     ROOT/images/ID        an image's configuration, the very bytes; ID is their sha256
- *     ROOT/layers/D.erofs   a layer; D is the sha256 of its uncompressed tar archive (OCI's diff_id)
+ *     ROOT/layers/D.erofs   a layer; D is the sha256 of its uncompressed tar archive (OCI's diff_id). Or
+ *                           several put together (store_run()); D is of their diff_ids then
  *     ROOT/layers/D.sum     "SHA256 SIZE ENTRIES" of that file; behind them its fs-verity digest, if it has
  * one ROOT/staging/XXXXXX/  what an import works on; flocked while it lives
  *
@@ -30,7 +31,8 @@
 #define STORE_DEFAULT    "/var/lib/cor/images"
 #define STORE_ALIGN      (2u << 20) /* of a layer's size */
 #define STORE_CONFIG_MAX (4u << 20)
-#define STORE_LAYERS_MAX 127u /* what overlayfs and the number of devices allow */
+#define STORE_LAYERS_MAX 127u /* of an image: what Docker and containerd allow */
+#define STORE_DEVICES    23u  /* files of a root: a VM has room for so many devices beside its mini-OS */
 #define STORE_NAME_MAX   255u
 
 struct store {
@@ -46,7 +48,21 @@ struct store_image {
 	char *config; /* owned: the OCI image configuration, NUL-terminated */
 	size_t config_len;
 	struct strv layers; /* diff_ids as hex, lowest first */
+	struct strv files;  /* what stands for them in ROOT/layers, lowest first: the same, but for a run */
 };
+
+/* The layers of an image from `from` to before `to` that are put together to one file, since a VM has no
+ * device for each; none if both are the same. */
+struct store_run {
+	size_t from, to;
+};
+
+/* Of n layers, so that they and what is put together take no more than `room` devices, 10 or more. The lowest
+ * stay by themselves, since other images have them, too; so do the topmost, since the next build changes
+ * them; and a layer more on top mostly leaves the run as it is. */
+struct store_run store_run(size_t n, size_t room);
+/* What the file of a run is called: it depends on the names of its layers and their order alone. */
+void store_run_name(const struct strv *layers, struct store_run run, char ret[SHA256_HEX]);
 
 void store_image_fini(struct store_image *i);
 #define scoped_store_image __attribute__((cleanup(store_image_fini))) struct store_image
@@ -91,6 +107,8 @@ bool store_name_ok(const char *name);
 /* diff_ids of an image configuration (config.json of an image, rootfs.diff_ids), checked. `doc` names it. */
 int must_check store_config_layers(const char *config, size_t n, const char *doc, struct strv *ret,
 				   struct err *e);
+/* Fills i->files by i->layers. */
+int must_check store_find_files(struct store_image *i, struct err *e);
 
 struct store_staging {
 	char name[16]; /* below ROOT/staging */
@@ -112,8 +130,8 @@ int must_check store_stage_sum(const struct store_staging *g, const char *layer,
 /* Lets the kernel check what is read of a layer from now on (fs-verity) and notes its digest in the sum. In
  * staging, but a layer that the store has already is the same file. -EOPNOTSUPP, -ENOTTY: not here. */
 int must_check store_stage_seal(const struct store_staging *g, const char *layer, struct err *e);
-/* Puts the layers and the configuration that are in staging ("D.erofs", "D.sum") into the store and lets the
- * name stand for it. Durable on return; the name is the last. */
+/* Puts the layers (image->files) and the configuration that are in staging ("D.erofs", "D.sum") into the
+ * store and lets the name stand for it. Durable on return; the name is the last. */
 int must_check store_commit(const struct store_staging *g, const struct store_image *image, const char *name,
 			    struct err *e);
 

@@ -239,8 +239,8 @@ int store_commit(const struct store_staging *g, const struct store_image *image,
 	scoped_fd lock = store_lock(s, true, e), images = -1;
 	int r = lock < 0 ? lock : 0;
 
-	for (size_t i = 0; r == 0 && i < image->layers.n; i++)
-		r = commit_layer(g, image->layers.p[i], e);
+	for (size_t i = 0; r == 0 && i < image->files.n; i++)
+		r = commit_layer(g, image->files.p[i], e);
 	if (r == 0)
 		r = sync_dir(s, "layers", e);
 	if (r < 0)
@@ -343,8 +343,8 @@ int store_gc(const struct store *s, struct store_gc *ret, struct err *e)
 		scoped_store_image image = { 0 };
 
 		r = store_read(s, ids.p[i], &image, e);
-		for (size_t n = 0; r == 0 && n < image.layers.n; n++)
-			strv_add(&w.used, image.layers.p[n]);
+		for (size_t n = 0; r == 0 && n < image.files.n; n++)
+			strv_add(&w.used, image.files.p[n]);
 	}
 	if (r == 0 && strv_check(&w.used) < 0)
 		r = err_set(e, -ENOMEM, "%m");

@@ -489,16 +489,18 @@ static int make_whiteout(const struct unpack *u, const struct place *at, struct 
 
 static int check_limits(struct unpack *u, const struct tar_entry *t, struct err *e)
 {
-	if (++u->stats->entries > u->lim->entries)
+	const char *together = u->lim->used_entries ? " with those that it is put together with" : "";
+
+	if (++u->stats->entries > u->lim->entries - u->lim->used_entries)
 		return err_set(e, -E2BIG,
-			       "it is one more than the %llu entries that a layer may have: --max-entries "
+			       "it is one more than the %llu entries that a layer%s may have: --max-entries "
 			       "raises the limit",
-			       (unsigned long long)u->lim->entries);
-	if (t->size > u->lim->bytes - u->stats->bytes)
+			       (unsigned long long)u->lim->entries, together);
+	if (t->size > u->lim->bytes - u->lim->used_bytes - u->stats->bytes)
 		return err_set(e, -EFBIG,
-			       "its %llu bytes make the layer larger than %llu bytes unpacked: --max-size "
+			       "its %llu bytes make the layer%s larger than %llu bytes unpacked: --max-size "
 			       "raises the limit",
-			       (unsigned long long)t->size, (unsigned long long)u->lim->bytes);
+			       (unsigned long long)t->size, together, (unsigned long long)u->lim->bytes);
 	u->stats->bytes += t->size;
 	if (t->uid > ID_MAX || t->gid > ID_MAX)
 		return err_set(e, -ERANGE, "its owner %llu:%llu is beyond what Linux knows",

@@ -20,6 +20,7 @@ struct unpack_limits {
 	uint64_t entries; /* of one layer */
 	uint64_t bytes;   /* of one layer, unpacked, holes counted: the EROFS image has them as zeros */
 	enum unpack_devices devices;
+	uint64_t used_entries, used_bytes; /* of both, by layers that it is put together with (merge.h) */
 };
 
 struct unpack_stats {

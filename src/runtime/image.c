@@ -20,6 +20,7 @@
 
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define HOSTNAME_MAX 63
+_Static_assert(STORE_DEVICES + 1 <= LAYERS_MAX, "an image's files and the mini-OS have a device each");
 #define VOLUME_PLAIN "rbind,rw"
 #define VOLUME_RO    "rbind,ro"
 /* A volume of the image: in the VM's memory, with what the image has there. */
@@ -327,22 +328,17 @@ static int check_layers(const struct store *s, const struct store_image *i, int 
 
 	if (!root)
 		return err_set(e, -errno, "image store %s: %m", s->path);
-	if (i->layers.n > LAYERS_MAX)
-		return err_set(e, -E2BIG,
-			       "it has %zu layers, and a VM has room for %u: make one of them, by "
-			       "'podman export' of a container, and import that",
-			       i->layers.n, LAYERS_MAX);
-	for (size_t k = 0; k < i->layers.n; k++) {
+	for (size_t k = 0; k < i->files.n; k++) {
 		scoped_fd fd = -1;
 		uint64_t size;
-		int r = store_open_layer(s, i->layers.p[k], &fd, &size, e);
+		int r = store_open_layer(s, i->files.p[k], &fd, &size, e);
 
 		if (r < 0)
 			return r;
-		r = note_verity(s, i->layers.p[k], verity, &ret->verity, e);
+		r = note_verity(s, i->files.p[k], verity, &ret->verity, e);
 		if (r < 0)
 			return r;
-		strv_addf(&ret->layers, "%s/layers/%s.erofs", root, i->layers.p[k]);
+		strv_addf(&ret->layers, "%s/layers/%s.erofs", root, i->files.p[k]);
 	}
 	return strv_check(&ret->layers) < 0 || strv_check(&ret->verity) < 0 ? no_memory(e) : 0;
 }
@@ -450,9 +446,6 @@ static int try_convert(const struct settings *s, const char *root, const char *s
 			ret->lock = store_lock(&store, false, e);
 		if (r == 0 && ret->lock < 0)
 			r = ret->lock;
-		if (r == 0 && ret->layers.n > LAYERS_MAX)
-			return err_set(e, -ENOTSUP, "it has %zu layers, and a VM has room for %u",
-				       ret->layers.n, LAYERS_MAX);
 		if (r == 0 && all_there(&ret->layers))
 			return 0;
 	}

@@ -49,9 +49,6 @@ def test_refused(t):
     with t.step("a configuration of wrong types"):
         make(t, store, "odd", {"Cmd": "not a list"})
         refused(t, image="odd", says=("image odd: config.Cmd: must be an array, found a string",))
-    with t.step("more layers than a VM has room for"):
-        make(t, store, "tall", {"Cmd": ["x"]}, [tar(entry(f"f{i}")) for i in range(25)])
-        refused(t, image="tall", says=("image tall: it has 25 layers, and a VM has room for 24",))
     with t.step("-t with --detach needs somewhere for the terminal"):
         refused(t, "-t", "-d", says=("--detach needs --console-socket",))
 

@@ -111,6 +111,7 @@ def test_vmm_hot_pages(t):
 def test_vmm_run_image(t):
     """On cor-vmm: a root made of five images; two such containers, clones, whose image is removed under them."""
     vm_tests(t, "vm/image.layers", settings=OURS, timeout=200)
+    vm_tests(t, "vm/image.tall", settings=OURS, timeout=250)
     vm_tests(t, "vm/image.life", settings=OURS + CLONES, timeout=250)
 
 

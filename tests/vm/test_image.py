@@ -1,16 +1,18 @@
 """`cor run --image`: what an image's layers and its configuration become. The archives are built here (lib/imagelib.py); no
 registry and no engine is asked."""
 
+import hashlib
 import json
 import os
 import pathlib
+import random
 import tarfile
 
 import bundle
 import imagelib
 import leak
 from harness import case
-from imagelib import END, demo, entry, run, tar
+from imagelib import END, Store, demo, entry, run, tar
 
 COR = ("cor",)
 
@@ -133,6 +135,70 @@ def test_implied(t):
             "ls -a | grep wh")
     t.eq(r.out.splitlines(), ["1777 0:0 shared", "700 77:78 home/u", "755 0:0 home/u/deep", "755 0:0 hid", "2755 5:0 late",
                               *"hid/new home/u/deep/file home/u/deep/other shared/one shared/two".split()], r.err)
+
+
+def tall(t):
+    """Sixty layers, as a long Dockerfile leaves them: what one makes another hides, replaces or links, on both sides of the run that
+    becomes one file (15 to 54)."""
+    d = lambda name, mode=0o755, **kw: entry(name + "/", kind=tarfile.DIRTYPE, mode=mode, **kw)
+    hard = lambda name, to: entry(name, kind=tarfile.LNKTYPE, linkname=to)
+    layers = [tar(entry(f"steps/{n}", b"%d\n" % n)) for n in range(60)]
+    layers[0] = imagelib.merge(imagelib.directory(bundle.make_rootfs(t.dir / "root")), d("shared", 0o1777), d("home/u", 0o700, uid=77, gid=78))
+    for n, what in {
+            5: [d("low", 0o750, uid=7), entry("low/kept", b"low"), entry("low/gone"), d("low/sub"), entry("low/sub/x"), d("cover"),
+                entry("cover/below"), entry("one", b"same"), hard("two", "one"), hard("three", "one"), hard("four", "one")],
+            20: [d("own"), entry("own/a"), entry("own/b", b"b"), entry("shared/one"), entry("in1", b"in"), hard("in2", "in1"),
+                 hard("in3", "in1"), entry("big", random.Random(1).randbytes(3 << 20))],
+            30: [entry("own/.wh.a"), entry("low/.wh.gone"), entry("low/.wh.sub"), entry("two", b"other"), d("cover"),
+                 entry("cover/.wh..wh..opq"), entry("cover/run", b"run"), entry("in2", b"another"), entry(".wh.four"), entry("home/u/in/run")],
+            40: [entry("low/sub/new", b"new"), d("own", 0o2755, uid=9), entry(".wh.steps"), entry("steps/again", b"again")],
+            57: [entry(".wh.in3"), entry("cover/.wh.run"), entry("cover/top", b"top"), entry("low/kept", b"top"), entry("shared/two"),
+                 entry("home/u/in/top"), entry("was", b"w", mode=0o4755), hard("was2", "was")],
+            59: [entry(".wh.was2")]}.items():
+        layers[n] = imagelib.merge(layers[n], *what)
+    return layers
+
+
+TALL = r"""cd /; for f in low/kept low/sub/new own/b cover/top two three in1 in2 was; do echo "$f: $(cat $f)"; done
+ls -d low/gone low/sub/x own/a cover/below cover/run four in3 was2 2>/dev/null; echo "lists: $(ls -A low own cover steps | tr '\n' ' ')"
+stat -c '%n %a %u:%g' low own shared home/u home/u/in was; [ one -ef three ] && echo same; [ one -ef two ] || echo other
+find shared home/u -type f | sort | tr '\n' ' '; md5sum < big; ls -A | grep wh; rm -rf own cover && mkdir own && ls -A own | wc -l
+"""
+TALL_SEEN = """low/kept: top
+low/sub/new: new
+own/b: b
+cover/top: top
+two: other
+three: same
+in1: in
+in2: another
+was: w
+lists: cover: top  low: kept sub  own: b  steps: 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 again 
+low 750 7:0
+own 2755 9:0
+shared 1777 0:0
+home/u 700 77:78
+home/u/in 755 0:0
+was 4755 0:0
+same
+other
+home/u/in/run home/u/in/top shared/one shared/two """
+
+
+@case(timeout=240, vm=True, only=COR)
+def test_tall(t):
+    """An image of sixty layers, more than a VM has devices: what is seen is what all of them say."""
+    store = demo(t, layers=tall(t), conf={})
+    t.eq([len(row.get("diff_ids", [0])) for row in store("inspect", "demo").json()["layers"]], [1] * 14 + [40] + [1] * 6)
+    want = TALL_SEEN + hashlib.md5(random.Random(1).randbytes(3 << 20)).hexdigest() + "  -\n0\n"
+    for n in range(2):  # the second one is a clone, where there are templates
+        with t.step(("booted", "again")[n]):
+            r = run(t, "--", "sh", "-c", TALL)
+            t.eq(r.out, want, r.err)
+    with t.step("imported with another version: an error that says what to do"):
+        (store.root / "layers" / os.path.basename(store("inspect", "demo").json()["layers"][14]["file"])).unlink()
+        t.has(run(t, "--", "true").err, "image demo", "No such file or directory (import the image again)")
+    t.eq(t.rt.states(), [])
 
 
 @case(timeout=240, vm=True, only=COR)
@@ -402,3 +468,49 @@ def test_convert_overlay(t):
             t.has(out[n], "middle\n", "/etc/gone: No such file", "/etc/passwd: No such file", f"engine {n}\n")
     with t.step("two layers for both containers"):
         t.eq(len(layers()), 2)
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_convert_many(t):
+    """A root of forty directories, more than a VM has devices: some of them become one file, once."""
+    imagelib.use(t, t.path("store"))
+    t.rt.globals = t.rt.globals + ["--set", "image.convert=true"]
+    dirs = [bundle.make_rootfs(t.dir / "0")]
+    for n in range(1, 40):
+        top = t.dir / str(n)
+        (top / "steps").mkdir(parents=True)
+        (top / "steps" / str(n)).write_text(f"{n}\n")
+        if n > 1:
+            os.mknod(top / f"steps/{n - 1}", 0o20000, os.makedev(0, 0))  # each hides the one before
+        if n == 20:
+            os.link(top / "steps/20", top / "kept")
+            os.link(top / "steps/20", top / "kept2")
+            (top / "etc").mkdir(mode=0o750)
+            os.setxattr(top / "etc", "trusted.overlay.opaque", b"y")
+            (top / "etc/only").write_text("only\n")
+        dirs.append(top)
+    layers = lambda: sorted(p.name for p in (t.dir / "store/layers").glob("*.erofs"))
+    script = "grep ' / ' /proc/mounts | cut -d ' ' -f 1; ls -A /steps; ls -A /etc | grep -c passwd; cat /etc/only /kept; "\
+             "[ /kept -ef /kept2 ] && echo same; stat -c %a /etc; cat /engine"
+    with t.step("a page of options holds forty short paths"):
+        work = t.path("run")
+        c = t.rt.container(bundle.config(script), rootfs=False)
+        for d in (c.rootfs, work / "up", work / "work"):
+            d.mkdir(parents=True)
+        t.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={':'.join(map(str, reversed(dirs)))},upperdir={work}/up,"
+               f"workdir={work}/work", c.rootfs], check=0)
+        t.cleanup(lambda: t.run(["umount", c.rootfs]))
+        (c.rootfs / "engine").write_text("engine\n")
+    was = None
+    for n in range(2):
+        with t.step(("converted", "known")[n]):
+            r = c.run(timeout=200)
+            t.eq(r.out, "overlay\n39\n0\nonly\n20\nsame\n750\nengine\n", r.err)
+            t.true("is shared as a directory" not in r.err, r.err)
+            t.eq(len(layers()), 13 + 1 + 3)
+            t.eq(layers(), was or layers())
+            was = layers()
+    with t.step("no image has them: gc takes all"):
+        Store(t)("gc")
+        t.eq(layers(), [])
+    t.run(["umount", c.rootfs], check=0)
