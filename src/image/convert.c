@@ -68,10 +68,79 @@ static int take_lower(const char *text, struct convert_mount *ret, struct err *e
 	if (strv_check(&ret->lower) < 0)
 		return err_set(e, -ENOMEM, "%m");
 	for (size_t i = 0; i < ret->lower.n; i++)
-		if (ret->lower.p[i][0] != '/')
-			return err_set(e, -ENOTSUP,
-				       "its overlay has layers whose paths are relative, or data-only ones");
+		if (!*ret->lower.p[i])
+			return err_set(e, -ENOTSUP, "its overlay has data-only layers");
 	return 0;
+}
+
+/* Of "X/a/b": how long X is; 0 = it is none such. */
+static size_t grandparent(const char *path)
+{
+	size_t n = strlen(path);
+
+	for (int i = 0; i < 2 && n > 0; i++) {
+		const char *slash = memrchr(path, '/', n);
+
+		if (!slash || slash + 1 == path + n)
+			return 0;
+		n = (size_t)(slash - path);
+	}
+	return n;
+}
+
+/* Of many layers engines write relative paths, since mount(2) takes a page of options, and the kernel does
+ * not say to what. They are two names long, and what they are relative to shows in how the others look:
+ * containerd's upper directory is X/9/fs, Podman's 9/diff of a root X/9/merged. */
+static size_t find_base(const char *root, const struct convert_mount *m, const char **ret)
+{
+	bool podman = m->upper && m->upper[0] != '/';
+	size_t n;
+
+	*ret = podman ? root : m->upper;
+	n = m->upper ? grandparent(*ret) : 0;
+	if (n && podman) { /* both have the same middle */
+		size_t len = strcspn(m->upper, "/") + 1;
+
+		if (strncmp(root + n + 1, m->upper, len) != 0 || strchr(m->upper + len, '/'))
+			return 0;
+	}
+	return n;
+}
+
+/* Is it of two plain names? */
+static bool is_short(const char *path)
+{
+	const char *slash = strchr(path, '/');
+
+	return slash && slash > path && slash[1] && slash[1] != '.' && *path != '.' &&
+	       !strchr(slash + 1, '/');
+}
+
+static int complete(char **path, const char *base, size_t n, struct err *e)
+{
+	char *full;
+
+	if (**path == '/')
+		return 0;
+	if (!n || !is_short(*path))
+		return err_set(e, -ENOTSUP, "its overlay has layers whose paths are relative");
+	full = str_fmt("%.*s/%s", (int)n, base, *path);
+	if (!full)
+		return err_set(e, -ENOMEM, "%m");
+	free(*path);
+	*path = full;
+	return 0;
+}
+
+static int make_absolute(const char *root, struct convert_mount *m, struct err *e)
+{
+	const char *base = NULL;
+	size_t n = find_base(root, m, &base);
+	int r = 0;
+
+	for (size_t i = 0; i < m->lower.n && r == 0; i++)
+		r = complete(&m->lower.p[i], base, n, e);
+	return r == 0 && m->upper ? complete(&m->upper, base, n, e) : r;
 }
 
 /* Options of an overlay: what it is made of, and the ones that make layers no layers by themselves. */
@@ -132,7 +201,7 @@ int convert_parse_mounts(const char *mountinfo, const char *root, struct convert
 		r = take_line(line, root, ret, e);
 	if (r == 0 && ret->overlay && ret->lower.n == 0)
 		r = err_set(e, -ENOTSUP, "its overlay does not say what it is made of");
-	return r;
+	return r == 0 ? make_absolute(root, ret, e) : r;
 }
 
 /* ---- trees ---- */

@@ -472,42 +472,42 @@ def test_convert_overlay(t):
 
 @case(timeout=300, vm=True, only=COR)
 def test_convert_many(t):
-    """A root of forty directories, more than a VM has devices: some of them become one file, once."""
+    """A root of sixty directories, more than a VM has devices: some of them become one file, once. As containerd mounts it: their paths
+    are relative, since a page would not hold them else."""
     imagelib.use(t, t.path("store"))
     t.rt.globals = t.rt.globals + ["--set", "image.convert=true"]
-    dirs = [bundle.make_rootfs(t.dir / "0")]
-    for n in range(1, 40):
-        top = t.dir / str(n)
+    base = t.path("snapshots" + "x" * 60)
+    dirs = [base / f"{n}/fs" for n in range(60)]
+    for n, top in enumerate(dirs):
         (top / "steps").mkdir(parents=True)
-        (top / "steps" / str(n)).write_text(f"{n}\n")
-        if n > 1:
+        (top / f"steps/{n}").write_text(f"{n}\n")
+        if n:
             os.mknod(top / f"steps/{n - 1}", 0o20000, os.makedev(0, 0))  # each hides the one before
-        if n == 20:
-            os.link(top / "steps/20", top / "kept")
-            os.link(top / "steps/20", top / "kept2")
-            (top / "etc").mkdir(mode=0o750)
-            os.setxattr(top / "etc", "trusted.overlay.opaque", b"y")
-            (top / "etc/only").write_text("only\n")
-        dirs.append(top)
+    bundle.make_rootfs(dirs[0])
+    top = dirs[20]
+    os.link(top / "steps/20", top / "kept")
+    os.link(top / "steps/20", top / "kept2")
+    (top / "etc").mkdir(mode=0o750)
+    os.setxattr(top / "etc", "trusted.overlay.opaque", b"y")
+    (top / "etc/only").write_text("only\n")
     layers = lambda: sorted(p.name for p in (t.dir / "store/layers").glob("*.erofs"))
     script = "grep ' / ' /proc/mounts | cut -d ' ' -f 1; ls -A /steps; ls -A /etc | grep -c passwd; cat /etc/only /kept; "\
              "[ /kept -ef /kept2 ] && echo same; stat -c %a /etc; cat /engine"
-    with t.step("a page of options holds forty short paths"):
-        work = t.path("run")
-        c = t.rt.container(bundle.config(script), rootfs=False)
-        for d in (c.rootfs, work / "up", work / "work"):
-            d.mkdir(parents=True)
-        t.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={':'.join(map(str, reversed(dirs)))},upperdir={work}/up,"
-               f"workdir={work}/work", c.rootfs], check=0)
-        t.cleanup(lambda: t.run(["umount", c.rootfs]))
-        (c.rootfs / "engine").write_text("engine\n")
+    c = t.rt.container(bundle.config(script), rootfs=False)
+    for d in (c.rootfs, base / "60/fs", base / "60/work"):
+        d.mkdir(parents=True)
+    t.true(len(":".join(map(str, dirs))) > 4096, "more than a page")
+    t.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={':'.join(f'{n}/fs' for n in reversed(range(60)))},"
+           f"upperdir={base}/60/fs,workdir={base}/60/work", c.rootfs], cwd=base, check=0)
+    t.cleanup(lambda: t.run(["umount", c.rootfs]))
+    (c.rootfs / "engine").write_text("engine\n")
     was = None
     for n in range(2):
         with t.step(("converted", "known")[n]):
             r = c.run(timeout=200)
-            t.eq(r.out, "overlay\n39\n0\nonly\n20\nsame\n750\nengine\n", r.err)
+            t.eq(r.out, "overlay\n59\n0\nonly\n20\nsame\n750\nengine\n", r.err)
             t.true("is shared as a directory" not in r.err, r.err)
-            t.eq(len(layers()), 13 + 1 + 3)
+            t.eq(len(layers()), 13 + 1 + 7)
             t.eq(layers(), was or layers())
             was = layers()
     with t.step("no image has them: gc takes all"):

@@ -29,6 +29,11 @@ static void roots(void **state)
 		{ HEAD "30 22 0:50 / /b/my\\040root rw - overlay o "
 		       "rw,lowerdir=/a\\040b:/c,upperdir=/u\\011v,workdir=/w\n",
 		  "/b/my root", 0, "/a b|/c", "/u\tv", NULL },
+		/* both again, with so many layers that they write relative paths */
+		{ HEAD "30 22 0:50 / /b/rootfs rw - overlay o rw,lowerdir=2/fs:1/fs,upperdir=/s/3/fs\n",
+		  "/b/rootfs", 0, "/s/2/fs|/s/1/fs", "/s/3/fs", NULL },
+		{ HEAD "30 22 0:50 / /h/9/merged rw - overlay o rw,lowerdir=l/AB:l/CD,upperdir=9/diff\n",
+		  "/h/9/merged", 0, "/h/l/AB|/h/l/CD", "/h/9/diff", NULL },
 		/* the mount on top counts */
 		{ HEAD "30 22 0:50 / /r rw - overlay o rw,lowerdir=/a\n31 30 0:51 / /r rw - overlay o "
 		       "rw,lowerdir=/b\n",
@@ -40,6 +45,20 @@ static void roots(void **state)
 		  "/r", -ENOTSUP, NULL, NULL, "/r/proc is mounted in it" },
 		{ HEAD "30 22 0:50 / /r rw - overlay o rw,lowerdir=l/AB:l/CD,upperdir=x/diff\n", "/r",
 		  -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /h/8/merged rw - overlay o rw,lowerdir=l/AB,upperdir=9/diff\n",
+		  "/h/8/merged", -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /h/9/merged rw - overlay o rw,lowerdir=l/AB,upperdir=9/a/diff\n",
+		  "/h/9/merged", -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /b/r rw - overlay o rw,lowerdir=../fs,upperdir=/s/3/fs\n", "/b/r",
+		  -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /b/r rw - overlay o rw,lowerdir=2/..,upperdir=/s/3/fs\n", "/b/r",
+		  -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /b/r rw - overlay o rw,lowerdir=2/fs/x,upperdir=/s/3/fs\n", "/b/r",
+		  -ENOTSUP, NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /b/r rw - overlay o rw,lowerdir=2/fs,upperdir=/fs\n", "/b/r", -ENOTSUP,
+		  NULL, NULL, "whose paths are relative" },
+		{ HEAD "30 22 0:50 / /b/r ro - overlay o ro,lowerdir=2/fs:1/fs\n", "/b/r", -ENOTSUP, NULL,
+		  NULL, "whose paths are relative" },
 		{ HEAD "30 22 0:50 / /r rw - overlay o rw,lowerdir=/a::/data\n", "/r", -ENOTSUP, NULL, NULL,
 		  "data-only" },
 		{ HEAD "30 22 0:50 / /r rw - overlay o rw,lowerdir=/a\\134:b\n", "/r", -ENOTSUP, NULL, NULL,
