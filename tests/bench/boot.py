@@ -48,7 +48,7 @@ class Kernel:
         self.problem = res.stderr.strip() if res.returncode else None
         self.release = None if self.problem else json.loads(res.stdout)["release"]
         self.sets = ["--set", f"vm.kernel={self.dir}/vmlinux", "--set", f"vm.initrd={self.dir}/initrd", "--set",
-                     f"vm.memory={memory}"]
+                     f"vm.memory={memory}", "--set", f"vm.memory_min={memory}"]
 
     def call(self, sets, verb, *args, timeout=120, stdout=subprocess.PIPE):
         """Its stdout. What it says goes to a file: a pipe would stay open as long as a container that it detaches."""

@@ -76,12 +76,12 @@ class Way:
         self.command, self.before, self.after = command, before, after
 
 
-def containers(cor):
-    """Name -> Way."""
+def containers(cor, sets=()):
+    """Name -> Way. sets: settings for all of cor's."""
     run, true = "run --bundle /count/bundle", "$TRY -- true"
     rows = {"crun": Way(f"crun {run} crun$TRY"), "runc": Way(f"runc {run} runc$TRY")}
     for name, setting in (("cor", "hypervisor=kvm"), ("cor, QEMU:", "qemu.accel=kvm")):
-        ours = f"{cor} --set {setting} --set template.dir=/run/templates --set image.store={IMAGES} --set template="
+        ours = f"{cor} --set {' --set '.join((setting, *sets))} --set template.dir=/run/templates --set image.store={IMAGES} --set template="
         rows[f"{name} cold"] = Way(f"{ours}off {run} cold$TRY")
         rows[f"{name} boot"] = Way(f"{ours}off run --timing-json /tmp/timing --bundle /count/bundle boot$TRY")
         rows[f"{name} clone"] = Way(f"{ours}on {run} clone$TRY", f"{ours}on template make")

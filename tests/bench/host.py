@@ -8,6 +8,7 @@ import time
 import leak
 
 TICKS = os.sysconf("SC_CLK_TCK")
+LOUD = 25.0  # percent of the CPUs, used by others meanwhile: with more, time tells nothing of ours
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -47,6 +48,13 @@ def cpu_of(pid):
     return sum(int(f) for f in fields[11:15]) / TICKS if len(fields) > 15 else 0.0
 
 
+def reaped():
+    """Seconds of CPU time of all children of this process that have ended, and of theirs."""
+    leak.reap()
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def load():
     return os.getloadavg()[0]
 
@@ -57,10 +65,14 @@ class Others:
     def __init__(self, ours):
         self.ours, self.begin, self.busy, self.own = ours, time.monotonic(), busy(), ours()
 
+    def mine(self):
+        """Seconds of ours since the start."""
+        return self.ours() - self.own
+
     def percent(self):
         """Of all cores, since the start."""
         whole = (time.monotonic() - self.begin) * CORES
-        return max(0.0, 100.0 * (busy() - self.busy - (self.ours() - self.own)) / whole) if whole > 0 else 0.0
+        return max(0.0, 100.0 * (busy() - self.busy - self.mine()) / whole) if whole > 0 else 0.0
 
 
 def family_memory(pid):

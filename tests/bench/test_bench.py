@@ -9,7 +9,6 @@ import re
 import statistics
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree
 
 import bundle
@@ -19,6 +18,7 @@ import leak
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import count  # noqa: E402
+import host  # noqa: E402
 import main  # noqa: E402
 import report  # noqa: E402
 import svg  # noqa: E402
@@ -26,7 +26,6 @@ from harness import SLOW, case  # noqa: E402
 
 MONITOR_PSS_KB = 1536
 COLD_RUN_S = 9.0
-OTHERS = 0.25  # of the CPUs, used by others meanwhile: with more, time tells nothing of ours
 OURS_MS = 300  # asked for: everything but QEMU's start and the kernel's boot. Printed, not a gate: it doubles under load
 NOT_OURS = ("guest-kernel", "agent-main", "container-ended")  # marks that end QEMU's start, the boot, the workload
 
@@ -54,21 +53,11 @@ def test_pss(t):
     c.finish()
 
 
-def cpu_s():
-    """CPU time so far: (of all, of our children that were reaped)."""
-    with open("/proc/stat") as f:
-        user, nice, system, _, _, *more = map(int, f.readline().split()[1:9])
-    leak.reap()
-    mine = os.times()
-    return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK"), mine.children_user + mine.children_system
-
-
-@case(timeout=200, vm=True, only=("cor",), quick=True)
+@case(timeout=200, vm=True, only=("cor",), quick=True, alone=True)
 def test_cold_run(t):
     """`run true`, five times: wall time, our part of it, and the phases of the median run."""
     runs = []
-    all_before, ours_before = cpu_s()
-    begin = time.monotonic()
+    others = host.Others(host.reaped)
     for i in range(5):
         c = t.rt.container(bundle.config(["true"]))
         path = t.dir / f"timing{i}.json"
@@ -83,15 +72,13 @@ def test_cold_run(t):
     t.report(f"of it agent and host: {', '.join(f'{r[1]:.0f}' for r in runs)} ms; median "
              f"{statistics.median(r[1] for r in runs):.0f} ms (asked for: {OURS_MS}; load {os.getloadavg()[0]:.1f})")
     t.report(json.dumps(runs[len(runs) // 2][2]))
-    all_after, ours_after = cpu_s()
-    cpu = (ours_after - ours_before) / len(runs)
-    others = (all_after - all_before - cpu * len(runs)) / (time.monotonic() - begin) / os.cpu_count()
-    t.report(f"CPU time of each: {cpu:.2f} s; others used {others:.0%} of the CPUs meanwhile")
+    cpu, used = others.mine() / len(runs), others.percent()
+    t.report(f"CPU time of each: {cpu:.2f} s; others used {used:.0f} % of the CPUs meanwhile")
     with t.step(f"CPU time of each is at most {COLD_RUN_S} s"):
         t.true(0.1 < cpu <= COLD_RUN_S, f"{cpu:.2f} s")
     with t.step(f"the median is at most {COLD_RUN_S} s"):
-        if others > OTHERS and median > COLD_RUN_S * SLOW:
-            t.skip(f"{median:.2f} s, but others used {others:.0%} of the CPUs meanwhile")
+        if used > host.LOUD and median > COLD_RUN_S * SLOW:
+            t.skip(f"{median:.2f} s, but others used {used:.0f} % of the CPUs meanwhile")
         t.true(median <= COLD_RUN_S * SLOW, f"{median:.2f} s")
 
 

@@ -42,12 +42,6 @@ KINDS = "bridge dummy ifb wireguard"
 TABLES = "/proc/net/ip_tables_names /proc/net/ip6_tables_names /proc/config.gz /sys/class/misc/tun"
 
 
-def image(t, *argv, timeout=60):
-    """cor-image beside the cor under test, with the cache of all tests; its JSON."""
-    tool = pathlib.Path(t.opts.runtime).parent / "cor-image"
-    return t.run([tool, *argv, "--json", "--cache", builds.CACHE], timeout=timeout, check=0).json()
-
-
 def options(text):
     """A .config as a dict."""
     return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.M))
@@ -58,6 +52,13 @@ def asked(profile):
     for name in PROFILES[profile]:
         want.update(re.findall(r'^(CONFIG_\w+)=("[^"]*"|\S+) # \S', (FRAGMENTS / f"{name}.config").read_text(), re.M))
     return want
+
+
+def unexplained(cmdline):
+    """Words of a kernel's command line that no row of docs/machine.md begins with, or names there; values don't count."""
+    said = " ".join(re.findall(r"^\| (`[^|]*) \|", (builds.TOP / "docs/machine.md").read_text(), re.M))
+    names = {w.partition("=")[0] for w in re.findall(r"[\w./=,-]+", said)}
+    return [w for w in cmdline.split() if w.partition("=")[0] not in names]
 
 
 def check_config(t, profile, have, lists):
@@ -73,16 +74,16 @@ def check_config(t, profile, have, lists):
 
 @case(timeout=240, only=COR)
 def test_full_config(t):
-    made = image(t, "kernel", "--profile", "full", "--config-only", timeout=200)
+    made = imagelib.tool(t, "kernel", "--profile", "full", "--config-only", timeout=200)
     check_config(t, "full", options(pathlib.Path(made["config"]).read_text()), CONTAINER + ENGINE)
 
 
 @case(timeout=3600, vm=True, only=COR)
 def test_full(t):
     """Compiled, and used for what `clear` lacks: devices of networks, tables of packet filters, its configuration."""
-    made = image(t, "kernel", "--profile", "full", timeout=3400)
+    made = imagelib.tool(t, "kernel", "--profile", "full", timeout=3400)
     osdir = t.path("os")
-    built = image(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+    built = imagelib.tool(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
     t.eq(built["modules"], [])
     t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={osdir}/vmlinux", "--set", f"vm.initrd={osdir}/initrd"]
     conf = bundle.config(f"""uname -r
@@ -97,14 +98,14 @@ for file in {TABLES}; do [ -e $file ] && echo $file; done""")
 
 @case(timeout=2700, vm=True, only=COR)
 def test_clear(t):
-    made = image(t, "kernel", "--profile", "clear", timeout=2500)
+    made = imagelib.tool(t, "kernel", "--profile", "clear", timeout=2500)
     check_config(t, "clear", options(pathlib.Path(made["config"]).read_text()), CONTAINER)
     with t.step("a second build finds the first"):
-        again = image(t, "kernel", "--profile", "clear")
+        again = imagelib.tool(t, "kernel", "--profile", "clear")
         t.eq((again["changed"], again["vmlinuz"]), (False, made["vmlinuz"]))
     osdir = t.path("os")
     with t.step("the mini-OS has no module"):
-        built = image(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+        built = imagelib.tool(t, "os", "--out", osdir, "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
         t.eq(built["modules"], [])
         t.true(built["vmlinux"]["size"] < 20e6, f"the kernel has {built['vmlinux']['size']} bytes")
     with t.step("stripped, with a PVH entry"):
@@ -113,13 +114,16 @@ def test_clear(t):
         t.has(text, "0x00000012")
     t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={osdir}/vmlinux", "--set", f"vm.initrd={osdir}/initrd"]
     with t.step("a container runs on it"):
-        r = t.rt.container(bundle.config("uname -r; ls /proc/self/ns; cat /proc/filesystems")).run(check=0)
+        r = t.rt.container(bundle.config("uname -r; ls /proc/self/ns; cat /proc/filesystems; cat /proc/cmdline >&2")).run(check=0)
         t.has(r.out, made["release"])
         t.true(made["release"].endswith("-cor-clear"), made["release"])
         words = r.out.split()
         lost = [w for w in ("time", "user", "cgroup", "overlay", "erofs", "ext4", "virtiofs", "9p", "mqueue", "tmpfs")
                 if w not in words]
         t.eq(lost, [])
+    with t.step("docs/machine.md explains each word of its command line"):
+        t.has(r.err, "console=", " panic=-1 ")
+        t.eq(unexplained(r.err), [])
     imagelib.demo(t)
     with t.step("one from an image"):
         r = imagelib.run(t)
@@ -127,7 +131,7 @@ def test_clear(t):
     with t.step("the mini-OS is an image, too: no initramfs, the same bytes each time"):
         sums = []
         for name in ("dax", "dax2"):
-            image(t, "os", "--dax", "--out", t.path(name), "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
+            imagelib.tool(t, "os", "--dax", "--out", t.path(name), "--vmlinuz", made["vmlinuz"], "--modules", made["modules"])
             sums.append(imagelib.sha((t.path(name) / "initrd").read_bytes()))
         t.eq(sums[0], sums[1])
         t.rt.globals = t.rt.globals + ["--set", f"vm.kernel={t.path('dax')}/vmlinux", "--set", f"vm.initrd={t.path('dax')}/initrd"]
@@ -150,6 +154,7 @@ def one_copy(t, file):
         c.wait_out("up")
         t.has(c.out_path.read_text(), " root=/dev/pmem0 ", "\n1\n")
         t.lacks(c.err_path.read_text(), "mknod")
+        t.eq(unexplained(c.out_path.read_text().splitlines()[0]), [], "words that docs/machine.md does not explain")
     seen = [imagelib.mapped(imagelib.vm_pid(t.rt.root / c.id), [file]) for c in running]
     t.report(f"mini-OS of {file.stat().st_size} bytes: {seen}")
     for s in seen:

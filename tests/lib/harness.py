@@ -36,10 +36,11 @@ class Skipped(Exception):
 class Case:
     """One test function and what the runner must know before it starts it."""
 
-    def __init__(self, func, timeout, vm, needs, only, quick, tags):
+    def __init__(self, func, timeout, vm, needs, only, quick, tags, alone):
         self.func = func
         self.timeout = timeout
         self.vm = vm  # boots a virtual machine: few at a time
+        self.alone = alone  # no other test runs beside it: it reads the clock
         self.needs = needs  # programs on PATH
         self.only = only  # kinds of runtime it makes sense for; empty = all
         self.quick = quick  # part of --quick
@@ -52,11 +53,11 @@ class Case:
         return f"{self.lane}/{self.file}.{self.func.__name__[5:]}"
 
 
-def case(timeout=30, vm=False, needs=(), only=(), quick=False, tags=()):
+def case(timeout=30, vm=False, needs=(), only=(), quick=False, tags=(), alone=False):
     """Marks a function as a test; the arguments are those of Case."""
 
     def mark(func):
-        func.case = Case(func, timeout, vm, tuple(needs), tuple(only), quick, tuple(tags))
+        func.case = Case(func, timeout, vm, tuple(needs), tuple(only), quick, tuple(tags), alone)
         return func
 
     return mark

@@ -14,6 +14,7 @@ import re
 import subprocess
 import tarfile
 
+import builds
 import bundle
 import leak
 from harness import LOWEST_S
@@ -38,6 +39,12 @@ class Store:
         """Nothing of an import is left, nor of what it worked on."""
         return [str(p.relative_to(self.root)) for p in self.root.rglob("*")
                 if p.name not in ("lock", "images", "layers", "staging")]
+
+
+def tool(t, *argv, timeout=60):
+    """cor-image beside the cor under test, with the cache of all tests; its JSON."""
+    path = pathlib.Path(t.opts.runtime).parent / "cor-image"
+    return t.run([path, *argv, "--json", "--cache", builds.CACHE], timeout=timeout, check=0).json()
 
 
 class Mounted:

@@ -164,8 +164,10 @@ def run(cases, opts, prefix=""):
 def feed(waiting, running, opts, out_dir):
     """Starts what may start now."""
     for c in list(waiting):
-        if len(running) >= opts.jobs:
+        if len(running) >= opts.jobs or any(r.alone for r, _ in running.values()):
             return
+        if c.alone and running:  # its turn comes when the others are over
+            continue
         vms = sum(1 for r, _ in running.values() if r.vm)
         if c.vm and vms >= opts.vm_jobs and opts.real_vm:
             continue
