@@ -361,7 +361,7 @@ def suite(name):
 
     @case(timeout=3600, only=("cor",))
     def test(t):
-        settings = {"kvm": OURS, "qemu": QEMU}[SUITE] + CLONES
+        settings = {"kvm": OURS, "qemu": QEMU}[SUITE] + CLONES + builds.root_settings("/root")
         builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])  # an emulated host can't write there
         argv = [t.opts.runtime, *(w for s in settings for w in ("--set", s)), "template", "make"]
         kvmhost.job(t, kvmhost.of(t), argv, timeout=300, check=0)

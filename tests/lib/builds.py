@@ -17,6 +17,17 @@ TOP = pathlib.Path(os.environ.get("COR_SOURCE", TESTS.parent))  # the tree that 
 CACHE = pathlib.Path(os.environ.get("COR_CACHE", "/var/cache/cor"))
 REST = "template.rest = 0s\n"  # tests make many templates; kvm/cor.vmm_rest asks what it buys, and benchmarks measure the default
 KERNEL = os.environ.get("COR_TEST_KERNEL", "stock")  # of the mini-OS: stock, or a profile of cor-image kernel
+ROOT = os.environ.get("COR_TEST_ROOT", "directory")  # how a bundle's root reaches its VM
+ROOTS = {  # settings of each kind; {} is a directory that may be written to
+    "directory": (),  # the hypervisor's usual way
+    "image": ("image.convert=true", "image.store={}/images"),
+    "virtiofs": ("qemu.share=virtiofs",),
+}
+
+
+def root_settings(directory):
+    """What COR_TEST_ROOT asks for, as KEY=VALUE; an image is kept below the directory."""
+    return tuple(s.format(directory) for s in ROOTS[ROOT])
 
 
 class Build:
@@ -60,17 +71,17 @@ class Build:
                 return f"$ {' '.join(cmd)}\nwarnings:\n{text[at:at + 5000]}"
         if self.install:
             confdir.mkdir(parents=True, exist_ok=True)
-            (confdir / "cor.conf").write_text(self._templates())
+            (confdir / "cor.conf").write_text(self._conf())
         return None
 
-    def _templates(self):
-        """Templates stay in the build. Off unless COR_TEST_TEMPLATE=on: a VM that saves itself beside a test is
-        one more than --vm-jobs counts, and what a test leaves must be its own."""
+    def _conf(self):
+        """Templates and images of roots stay in the build. Templates are off unless COR_TEST_TEMPLATE=on: a VM that saves
+        itself beside a test is one more than --vm-jobs counts, and what a test leaves must be its own."""
         pool = "2" if os.environ.get("COR_TEST_POOL") == "on" else "0"
         return (f"template = {os.environ.get('COR_TEST_TEMPLATE', 'on' if pool != '0' else 'off')}\n"
                 f"template.dir = {self.dir / 'templates'}\n"
                 f"{'' if self.name == 'bench' else REST}"
-                f"pool = {pool}\n")
+                f"pool = {pool}\n" + "".join(s.replace("=", " = ", 1) + "\n" for s in root_settings(self.dir)))
 
     def settings(self, guest):
         """The settings that choose the guest: (global arguments for cor, what is wrong or None)."""

@@ -165,6 +165,8 @@ def lane_vm(opts):
     totals = runtime_tests("vm", opts, "qemu")
     if os.environ.get("COR_TEST_POOL") == "on":
         subprocess.run([str(builds.product(opts).cor), "pool", "drain"], check=False)
+    if builds.ROOT == "image" and not opts.runtime:
+        shutil.rmtree(builds.product(opts).dir / "images", ignore_errors=True)  # a layer for each test's root
     return totals
 
 

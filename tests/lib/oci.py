@@ -11,8 +11,10 @@ import pathlib
 import signal
 import time
 
+import builds
 import bundle as bundles
 import harness
+import leak
 from harness import Failed
 
 # Debian 12's crun refuses a hybrid cgroup layout: it runs without the v2 mount, in a mount namespace.
@@ -61,6 +63,37 @@ class Runtime:
             conf["linux"].setdefault("cgroupsPath", "/" + id_)
         path = bundles.make(self.test.dir / ("bundle-" + id_), conf, rootfs)
         return Container(self, id_, path)
+
+    def only_shared_roots(self):
+        """Skips the test (or step) where what a container writes to its root stays in its VM: with COR_TEST_ROOT=image, if
+        a container that is made to try does so."""
+        if builds.ROOT != "image" or self.kind != "cor":
+            return
+        c = self.container(bundles.config("echo tried > /tried"))
+        c.run(check=0, timeout=90)
+        if not (c.rootfs / "tried").exists():
+            raise harness.Skipped("COR_TEST_ROOT=image: what a container wrote to its root is not seen on the host (tried)")
+
+    def only_with_templates(self):
+        """Skips the test where VMs can't be saved: with COR_TEST_ROOT=virtiofs, if `template make` says so."""
+        if builds.ROOT == "virtiofs" and self.kind == "cor":
+            r = self("template", "make", globals_=("--set", f"template.dir={self.test.path('tried')}"), check=None, timeout=120)
+            if r.code == 1 and "can't save such a VM" in r.err:
+                raise harness.Skipped(f"COR_TEST_ROOT=virtiofs: {r.err.strip().splitlines()[-1]} (tried)")
+
+    def make_template(self, *settings, probe=False, **kw):
+        """Makes the template that this test's containers are clones of. Of a root that is an image, whose size is of the shape,
+        its first container does, beside itself; probe: with the probe in it."""
+        if builds.ROOT != "image":
+            self("template", "make", globals_=settings, timeout=120, **kw)
+            return
+        c = self.container(bundles.config("true"))
+        if probe:
+            bundles.add_probe(c.rootfs, self.test.opts.probe)
+        c.run(check=0, globals_=settings, timeout=120)
+        # at first a maker looks like the cor that it is a child of
+        self.test.wait(lambda: not [p for p in leak.descendants(os.getpid()) if leak.comm(p) in ("cor", "cor-template")],
+                       "the template's maker", timeout=harness.LOWEST_S)
 
     def list_json(self):
         return self("list", "--format", "json").json() or []

@@ -139,6 +139,7 @@ def test_clones(t):
     """One template for images of the same sizes: each clone has its own files behind the devices."""
     templates = t.path("templates")
     t.rt.globals = t.rt.globals + ["--set", "template=on", "--set", "pool=0", "--set", f"template.dir={templates}"]
+    t.rt.only_with_templates()
     image(t, "one", "first", 4 * MIB)
     for name, mark in (("two", "second"), ("three", "third")):
         image(t, name, mark, 4 * MIB if name == "two" else 12 * MIB)

@@ -122,6 +122,7 @@ def ready(t, n):
 def test_sizes(t):
     """A template for each size."""
     use(t, "--set", "template=on", "--set", "pool=0", "--set", f"template.dir={t.path('templates')}")
+    t.rt.only_with_templates()
     for n, size in enumerate(("64M", "128M"), 1):
         with t.step(size):
             once(t, size, False)
@@ -135,6 +136,7 @@ def test_sizes(t):
 def test_clones(t):
     """Each clone has a disk of its own, and its template none."""
     use(t, "--set", "template=on", "--set", "pool=0", "--set", f"template.dir={t.path('templates')}")
+    t.rt.only_with_templates()
     with t.step("booted; a template is made"):
         once(t, "64M", False)
         ready(t, 1)

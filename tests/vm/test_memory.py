@@ -25,7 +25,8 @@ def use(t, **settings):
     where = t.path("templates")
     more = {"template": "on", "pool": 0, "template.dir": where, **{k.replace("__", "."): v for k, v in settings.items()}}
     t.rt.globals = t.rt.globals + [w for k, v in more.items() for w in ("--set", f"{k}={v}")]
-    t.rt("template", "make", timeout=120)
+    t.rt.only_with_templates()
+    t.rt.make_template()
     return where / "default"
 
 

@@ -1,5 +1,8 @@
 """The same bundle through this runtime and through the oracle: output, code and files must be equal."""
 
+import re
+
+import builds
 import bundle
 from harness import case
 
@@ -59,6 +62,14 @@ BUNDLES = (
 )
 
 
+def of_any_root(text):
+    """Of a root that is an image without the sizes and link counts of directories, which an overlay of EROFS has its own way of
+    saying; of others as it is."""
+    if builds.ROOT != "image":
+        return text
+    return re.sub(r"^(d\S{9}) +\d+", r"\1 N", re.sub(r"^total \d+$", "total N", text, flags=re.M), flags=re.M)
+
+
 def one_bundle(name, script, change):
     def test(t):
         results = []
@@ -77,8 +88,9 @@ def one_bundle(name, script, change):
         with t.step("code"):
             t.eq(code, want_code)
         with t.step("output"):
-            t.eq(out, want_out)
+            t.eq(of_any_root(out), of_any_root(want_out))
         with t.step("files"):
+            t.rt.only_shared_roots()
             diff = {k: (tree.get(k), want_tree.get(k)) for k in set(tree) | set(want_tree) if tree.get(k) != want_tree.get(k)}
             t.eq(diff, {})
 

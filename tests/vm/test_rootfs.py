@@ -4,7 +4,9 @@ import os
 import pathlib
 import stat
 
+import builds
 import bundle
+import guestinfo
 from harness import case
 
 CHANGE = r"""
@@ -31,9 +33,17 @@ rm -f /etc/group; echo replaced > /etc/passwd
 """
 
 
+@case(timeout=120, vm=True, only=("cor",))
+def test_kind(t):
+    """The root is of the kind that COR_TEST_ROOT asks for."""
+    root = guestinfo.mounts(t.rt.container(bundle.config("cat /proc/self/mountinfo")).run(check=0, timeout=90).out)["/"]
+    t.has({"image": ["overlay"], "virtiofs": ["virtiofs"]}.get(builds.ROOT, ["9p", "virtiofs"]), root.type)
+
+
 @case(timeout=180, vm=True, quick=True)
 def test_as_oracle(t):
     """The same script in this runtime and in the oracle leaves the same tree."""
+    t.rt.only_shared_roots()
     trees = []
     for rt in (t.rt, t.rt.oracle()):
         c = rt.container(bundle.config(CHANGE))
@@ -54,6 +64,7 @@ def test_as_oracle(t):
 @case(timeout=180, vm=True)
 def test_live(t):
     """While it runs: both sides see each other's changes; semantics that programs rely on."""
+    t.rt.only_shared_roots()
     conf = bundle.config("echo up; exec sleep 1000")
     c = t.rt.container(conf)
     bundle.add_probe(c.rootfs, t.opts.probe)
@@ -120,6 +131,7 @@ probe call socket /mnt/sock; ls -la /mnt | grep -v total | cut -c1-40"""
 @case(timeout=180, vm=True)
 def test_special_files(t):
     """Device nodes, fifos and sockets in the root file system, made by the container, seen on the host."""
+    t.rt.only_shared_roots()
     results = []
     for rt in (t.rt, t.rt.oracle()):
         c = rt.container(bundle.config(SPECIAL))
@@ -141,6 +153,7 @@ def test_relative_and_odd_roots(t):
         conf["root"]["path"] = str(root)
         c = t.rt.container(conf, rootfs=False)
         t.eq(c.run(check=0, timeout=90).out, "ok\n")
+        t.rt.only_shared_roots()
         t.eq(pathlib.Path(root, "tmp/mark").read_text(), "in\n")
     with t.step("missing"):
         conf = bundle.config("true")

@@ -28,6 +28,7 @@ def use(t, where=None):
     """Templates of this test's own; returns the store's directory."""
     where = where or t.path("templates")
     t.rt.globals = t.rt.globals + ["--set", "template=on", "--set", "pool=0", "--set", f"template.dir={where}"]
+    t.rt.only_with_templates()
     return where / "default"
 
 
@@ -77,7 +78,7 @@ def test_fifty_at_once(t):
     if available_mib() < MANY * CLONE_MIB + RESERVE_MIB:
         t.skip(f"{MANY} clones need {MANY * CLONE_MIB + RESERVE_MIB} MiB; {available_mib()} MiB are available")
     use(t)
-    t.rt("template", "make", timeout=120)
+    t.rt.make_template()
     root = bundle.make_rootfs(t.path("root"))
     all_ = []
     for i in range(MANY):
@@ -225,7 +226,7 @@ def test_maker_killed_beside(t):
 def test_short_soak(t):
     """Containers one after the other, a session in a resident one beside each: nothing is left."""
     store = use(t)
-    t.rt("template", "make", timeout=120)
+    t.rt.make_template()
     c = runtimes.Contender("cor", t.rt.path, t.rt.globals)
     c.root = t.rt.root
     c.launcher = launcher.Launcher(t.path("soak.err"))

@@ -13,7 +13,7 @@ import kvmhost
 import nested
 from harness import case
 
-ON = ("--set", "hypervisor=qemu", "--set", "qemu.share=virtiofs")
+ON = ("--set", "hypervisor=qemu", "--set", "qemu.share=virtiofs", "--set", "image.convert=false")
 CAPS = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETFCAP MKNOD SYS_ADMIN NET_BIND_SERVICE"
 CMDLINE = "console=hvc0 panic=-1 quiet"
 
