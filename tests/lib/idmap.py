@@ -3,9 +3,12 @@
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import struct
 import subprocess
+
+import place as places
 
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 CLONE, CLOEXEC, EMPTY_PATH, RECURSIVE = 1, 0o2000000, 0x1000, 0x8000
@@ -50,19 +53,30 @@ def mount(t, source, target, ids, recursive=False):
 
 
 def place(t):
-    """A directory whose file system can be idmapped: the test's own, or of an ext4 in a file (tmpfs can since Linux 6.3)."""
-    disk, probe = t.dir / "idmappable", t.dir / "probe"
-    for d in (disk, probe):
-        d.mkdir()
-    try:
-        mount(t, disk, probe, "0 1 1\n")
-        return disk
-    except OSError as e:
-        if e.errno != errno.EINVAL:
-            raise
-    image = t.dir / "image"
-    t.run(["truncate", "-s", "8M", image], check=0)
-    t.run(["mkfs.ext4", "-q", image], check=0)
-    t.run(["mount", "-o", "loop", image, disk], check=0)
-    t.cleanup(lambda: subprocess.run(["umount", "-l", str(disk)], check=False))
-    return disk
+    """A directory whose file system can be idmapped (tmpfs can since Linux 6.3)."""
+    at = t.dir / "probe"
+    at.mkdir()
+
+    def fits(directory):
+        try:
+            mount(t, directory, at, "0 1 1\n")
+            return True
+        except OSError as e:
+            if e.errno != errno.EINVAL:
+                raise
+            return False
+
+    return places.place(t, fits)
+
+
+def served(t):
+    """What makes a VM's files come from cor-fsd, where they don't anyway."""
+    if t.rt.kind != "cor" or json.loads(t.rt("features").out)["linux"]["mountExtensions"]["idmap"]["enabled"]:
+        return ()
+    return ("--set", "qemu.share=virtiofs")
+
+
+def open_to_all(directory):
+    for d in (directory, *directory.parents):
+        if not os.stat(d).st_mode & 0o001:
+            d.chmod(os.stat(d).st_mode | 0o001)

@@ -1,6 +1,5 @@
 """idmapped bind mounts: owners that the container sees, and those on the host's disk."""
 
-import json
 import os
 import subprocess
 
@@ -9,19 +8,6 @@ import idmap
 from harness import case
 
 MAPS = "idmap=uids=0-1000-100#200-5000-1;gids=0-2000-100"
-
-
-def served(t):
-    """What makes a VM's files come from cor-fsd, where they don't anyway."""
-    if t.rt.kind != "cor" or json.loads(t.rt("features").out)["linux"]["mountExtensions"]["idmap"]["enabled"]:
-        return ()
-    return ("--set", "qemu.share=virtiofs")
-
-
-def open_to_all(directory):
-    for d in (directory, *directory.parents):
-        if not os.stat(d).st_mode & 0o001:
-            d.chmod(os.stat(d).st_mode | 0o001)
 
 
 def make_source(t):
@@ -38,7 +24,7 @@ def make_source(t):
     os.chown(other / "over", 3, 4)
     t.run(["mount", "--bind", other, src / "sub"], check=0)
     t.cleanup(lambda: subprocess.run(["umount", "-l", str(src / "sub")], check=False))
-    open_to_all(src)
+    idmap.open_to_all(src)
     return src
 
 
@@ -60,8 +46,8 @@ def up(t, conf, binds, owner=None):
         (c.rootfs / dest.strip("/")).mkdir()
     if owner is not None:
         t.run(["chown", "-hR", f"{owner}:{owner}", c.rootfs], check=0)
-        open_to_all(c.rootfs)
-    c.create(globals_=served(t))
+        idmap.open_to_all(c.rootfs)
+    c.create(globals_=idmap.served(t))
     c.start()
     c.wait_out("up")
     return c
@@ -139,10 +125,10 @@ def test_refused(t):
     nine_p = ("--set", "hypervisor=qemu", "--set", "qemu.share=9p")
     for name, source, options, globals_, texts in (
         ("9p", src, (MAPS,), nine_p, ("mount /a: ID-mapped mounts need virtio-fs", "set qemu.share = virtiofs")),
-        ("a file system that can't", "/proc/sys", (MAPS,), served(t), ("shared path /proc/sys: its file system can't be ID-mapped",)),
-        ("idmapped already", mapped, (MAPS,), served(t), (f"shared path {mapped}: ID-mapped mount: ", "is it ID-mapped already?")),
-        ("no mappings and no user namespace", src, ("idmap",), served(t), ("idmap without mappings takes those",)),
-        ("crun's relative mappings", src, ("idmap=uids=@0-0-1;gids=@0-0-1",), served(t), ("mounts[6].options: \"idmap=uids=@0-0-1",)),
+        ("a file system that can't", "/proc/sys", (MAPS,), idmap.served(t), ("shared path /proc/sys: its file system can't be ID-mapped",)),
+        ("idmapped already", mapped, (MAPS,), idmap.served(t), (f"shared path {mapped}: ID-mapped mount: ", "is it ID-mapped already?")),
+        ("no mappings and no user namespace", src, ("idmap",), idmap.served(t), ("idmap without mappings takes those",)),
+        ("crun's relative mappings", src, ("idmap=uids=@0-0-1;gids=@0-0-1",), idmap.served(t), ("mounts[6].options: \"idmap=uids=@0-0-1",)),
     ):
         with t.step(name):
             conf = bundle.config("true")
@@ -170,7 +156,7 @@ def test_host_idmapped(t):
     idmap.mount(t, root, shown, "0 0 100\n")
     conf["root"]["path"] = str(shown)
     bundle.write_config(c.bundle, conf)
-    t.eq(c.run(check=0, timeout=60, globals_=served(t)).out, "0:1\n")
+    t.eq(c.run(check=0, timeout=60, globals_=idmap.served(t)).out, "0:1\n")
     t.eq(on_disk(src / "new"), "8:5")
     with t.step("the root, on the disk"):
         t.rt.only_shared_roots()

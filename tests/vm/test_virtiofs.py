@@ -11,6 +11,7 @@ import builds
 import bundle
 import kvmhost
 import nested
+import place
 from harness import case
 
 ON = ("--set", "hypervisor=qemu", "--set", "qemu.share=virtiofs", "--set", "image.convert=false")
@@ -88,12 +89,13 @@ def test_read_only(t):
 def test_container(t):
     """qemu.share = virtiofs: the same questions in a container, of its root and of a bind mount; it boots, templates or not."""
     probe = builds.helper("fsprobe", pathlib.Path(t.opts.runtime).parents[3])
-    plain, bind, shared, other = (t.dir / n for n in ("plain", "bind", "shared", "other"))
+    disk = place.place(t, place.has_all, "256M")
+    plain, bind, shared, other = (disk / n for n in ("plain", "bind", "shared", "other"))
     for d in (plain, bind, shared, other):
         d.mkdir()
     t.run(["mount", "-t", "tmpfs", "tmpfs", other], check=0)
     t.cleanup(lambda: subprocess.run(["umount", "-l", str(other)], check=False))
-    open_to_all(t.dir)
+    open_to_all(disk)
     binds = shlex.join(bundle.FSPROBE_BIND)
     conf = bundle.config(["/bin/sh", "-c", f"/fsprobe /work && /fsprobe /mnt {binds}; {bundle.FSPROBE_OTHER}\ncat /proc/mounts"])
     conf["process"]["capabilities"] = {k: ["CAP_" + c for c in CAPS.split()] for k in ("bounding", "effective", "permitted")}
@@ -104,6 +106,9 @@ def test_container(t):
     (c.rootfs / "fsprobe").write_bytes(probe.read_bytes())
     (c.rootfs / "fsprobe").chmod(0o755)
     (c.rootfs / "work").mkdir()
+    t.run(["cp", "-a", c.rootfs, disk / "root"], check=0)
+    conf["root"]["path"] = str(disk / "root")
+    bundle.write_config(c.bundle, conf)
     want = [line for argv in ([probe, plain], [probe, bind, *bundle.FSPROBE_BIND]) for line in t.run(argv, check=0, timeout=60).out.splitlines()]
     want += bundle.FSPROBE_OTHER_SAYS
     lines = c.run(timeout=100, check=0, globals_=ON + ("--set", "template=on", "--set", f"template.dir={t.dir}/templates")).out.splitlines()
