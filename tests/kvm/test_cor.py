@@ -198,6 +198,12 @@ def test_vmm_pool(t):
              settings=OURS, timeout=850)
 
 
+@case(timeout=300, only=("cor",))
+def test_vmm_pool_idmap(t):
+    """On cor-vmm: idmapped bind mounts in a VM that waited."""
+    vm_tests(t, "vm/pool.idmapped", settings=OURS, timeout=250, modules=("loop", *kvmhost.EXT4))
+
+
 @case(timeout=500, only=("cor",))
 def test_vmm_images(t):
     """On cor-vmm: images mapped once, not to be written."""

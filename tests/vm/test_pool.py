@@ -9,6 +9,7 @@ import time
 
 import builds
 import bundle
+import idmap
 import leak
 import phases
 from harness import LOWEST_S, case
@@ -158,6 +159,28 @@ def test_own_machine(t):
         out, waited = run(t, "", conf)
         t.true(not waited and int(out) < 400000, out)
         t.wait(lambda: not filling(), "its template", timeout=LOWEST_S)
+
+
+@case(timeout=300, vm=True, only=COR)
+def test_idmapped(t):
+    """ID-mapped binds in a VM that had waited, whose file server was there before anybody knew of them."""
+    if not json.loads(t.rt("features").out)["linux"]["mountExtensions"]["idmap"]["enabled"]:
+        t.skip("files by QEMU's 9p: no ID-mapped mounts")
+    src = idmap.place(t) / "src"
+    src.mkdir()
+    (src / "f").write_text("x\n")
+    for path in (src, src / "f"):
+        os.chown(path, 7, 8)
+    idmap.open_to_all(src)
+    use(t)
+    wait_full(t)
+    conf = bundle.config("stat -c %u:%g /a/f /b/f /c/f; chown 1009:2009 /a/f; touch /b/new")
+    for at, *options in (("/a", "idmap=uids=0-1000-100;gids=0-2000-100"), ("/b", "idmap=uids=7-0-1;gids=8-0-1"), ("/c",)):
+        bundle.bind(conf, src, at, *options)
+    out, waited = run(t, "", conf)
+    t.true(waited, "its VM had waited")
+    t.eq(out.split(), ["1007:2008", "0:0", "7:8"])
+    t.eq([(os.stat(src / n).st_uid, os.stat(src / n).st_gid) for n in ("f", "new")], [(9, 9), (7, 8)])
 
 
 @case(timeout=400, vm=True, only=COR)
