@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import bundle
+import idmap
 import imagelib
 import leak
 import oci
@@ -26,16 +27,18 @@ cor = ["%s"]
 
 
 class Podman:
-    def __init__(self, t):
+    def __init__(self, t, driver="vfs"):
         self.t = t
         runtime = oci.wrapper(t)
         self.conf = t.path("containers.conf")
         self.conf.write_text(CONF % runtime)
         self.storage = t.path("storage.conf")
-        self.storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{t.dir}/podman-root"\n'
-                                f'runroot = "{t.dir}/podman-run"\n')
-        dirs = [f"--{k}={t.dir}/podman-{v}" for k, v in (("root", "root"), ("runroot", "run"), ("tmpdir", "tmp"))]
-        self.base = ["podman"] + dirs + ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file",
+        self.dir = t.path(f"podman-{driver}")  # a store is of one driver
+        self.dir.mkdir()
+        self.storage.write_text(f'[storage]\ndriver = "{driver}"\ngraphroot = "{self.dir}/root"\n'
+                                f'runroot = "{self.dir}/run"\n')
+        dirs = [f"--{k}={self.dir}/{v}" for k, v in (("root", "root"), ("runroot", "run"), ("tmpdir", "tmp"))]
+        self.base = ["podman"] + dirs + [f"--storage-driver={driver}", "--cgroup-manager=cgroupfs", "--events-backend=file",
                                          f"--runtime={runtime}"]
         self.env = dict(os.environ, CONTAINERS_CONF=str(self.conf), CONTAINERS_STORAGE_CONF=str(self.storage),
                         TMPDIR=str(t.dir))
@@ -60,9 +63,8 @@ class Podman:
 
     def end(self):
         self("rm", "--all", "--force", "--time", "0", check=None)
-        for d in ("podman-root", "podman-run"):
-            for m in sorted(leak.mounts(f"{self.t.dir}/{d}"), key=len, reverse=True):
-                subprocess.run(["umount", "-l", m], check=False)
+        for m in sorted(leak.mounts(str(self.dir)), key=len, reverse=True):
+            subprocess.run(["umount", "-l", m], check=False)
         leak.remove_empty_cgroups(self.t.token)  # engines leave the parent they were given
 
 
@@ -222,3 +224,99 @@ def test_acl_texts(t):
     at = p("image", "mount", "localhost/acl:latest").out.strip()
     t.eq([os.listxattr(f"{at}/{n}") for n in ("file", "dir")], [[], []])
     p("image", "umount", "localhost/acl:latest")
+
+
+MAPS = ("--uidmap", "0:100000:1000", "--gidmap", "0:200000:1000")
+
+
+@case(timeout=300, vm=True, needs=("podman", "conmon"), only=("cor",))
+def test_podman_idmap(t):
+    """-v SOURCE:DIR:idmap in a user namespace (Podman 4.3.1 has it for volumes, not for --rootfs): owners as on the disk."""
+    t.rt.globals = t.rt.globals + list(idmap.served(t))
+    vol = idmap.place(t) / "vol"
+    vol.mkdir()
+    (vol / "f").write_text("x\n")
+    os.chown(vol / "f", 7, 8)
+    idmap.open_to_all(vol)
+    p = Podman(t)
+    p.import_image()
+    look = "stat -c %u:%g /v/f /bin/busybox; id -u"
+    with t.step("with: owners as on the disk, and what root makes is root's"):
+        r = p.run("--rm", *MAPS, "-v", f"{vol}:/v:idmap", "localhost/bb:latest", "sh", "-c", f"{look}; touch /v/new; chown 5:6 /v/f")
+        t.eq(r.out.split(), ["7:8", "0:0", "0"])
+        t.eq([(os.stat(vol / n).st_uid, os.stat(vol / n).st_gid) for n in ("new", "f")], [(0, 0), (5, 6)])
+    with t.step("as --mount says it, read-only"):
+        r = p.run("--rm", *MAPS, "--mount", f"type=bind,source={vol},target=/v,idmap,readonly", "localhost/bb:latest", "sh", "-c",
+                  f"{look}; touch /v/x || echo ro")
+        t.eq(r.out.split(), ["5:6", "0:0", "0", "ro"])
+    with t.step("without: nobody's"):
+        r = p.run("--rm", *MAPS, "-v", f"{vol}:/v", "localhost/bb:latest", "sh", "-c", look)
+        t.eq(r.out.split(), ["65534:65534", "0:0", "0"])
+    with t.step("without a user namespace: refused in words"):
+        r = p.run("--rm", "-v", f"{vol}:/v:idmap", "localhost/bb:latest", "true", check=None)
+        t.eq(r.code, 126)
+        t.has(r.err, "idmap without mappings takes those")
+
+
+def overlay_works(t):
+    """Podman's overlay driver needs an overlay over directories of the test's."""
+    dirs = {n: t.path("probe-" + n) for n in ("lower", "upper", "work", "merged")}
+    for d in dirs.values():
+        d.mkdir()
+    options = ",".join(f"{n}dir={dirs[n]}" for n in ("lower", "upper", "work"))
+    r = t.run(["mount", "-t", "overlay", "-o", options, "overlay", dirs["merged"]])
+    if r.code != 0:
+        t.skip(f"no overlay over {t.dir} (vfs is asked below): {r.err}")
+    t.run(["umount", dirs["merged"]], check=0)
+
+
+@case(timeout=600, vm=True, needs=("podman", "conmon", "mkfs.erofs"), only=("cor",))
+def test_podman_mapped_root(t):
+    """The annotation dev.cor.image.convert: a root becomes images, once; the next container of it has the same."""
+    t.rt.globals = t.rt.globals + ["--set", "annotations.allow=image.convert"]
+    usual = t.rt.globals
+    layers = imagelib.five_layers(t)
+    (t.dir / "oci").mkdir()
+    imagelib.oci(t.dir / "oci", layers, imagelib.config(*layers, config={"Cmd": ["sh"], "Env": [bundle.PATH]}), pack=bytes)
+    t.run(["tar", "-C", t.dir / "oci", "-cf", t.dir / "oci.tar", "."], check=0)
+    for driver, ask in (("overlay", of_overlay), ("vfs", of_copies)):
+        with t.step(driver):
+            if driver == "overlay":
+                overlay_works(t)
+            t.rt.globals = usual
+            store = t.path(f"store-{driver}")
+            imagelib.use(t, store)
+            p = Podman(t, driver)
+            p("load", "--input", t.dir / "oci.tar")
+            ask(t, p, p("images", "--quiet").out.strip(), store)
+            p.end()
+
+
+def made(store):
+    """The images' files, with what tells a new one from an old one."""
+    return sorted((f.name, f.stat().st_ino, f.stat().st_mtime_ns) for f in (store / "layers").glob("*.erofs"))
+
+
+CONVERT = ("--annotation", "dev.cor.image.convert=true")
+LOOK = ("grep -c ' / overlay ' /proc/mounts; cat /replaced /gone /opaque/new; ls -a /opaque /tree/a; ls /var/many | wc -l;"
+        "stat -c %u:%g:%a /data/db; echo x > /replaced; cat /replaced")
+LOOKS = "1\naboveback" + "above/opaque:\n.\n..\nnew\n\n/tree/a:\n.\n..\n20\n70:71:644\nx\n"
+
+
+def of_overlay(t, p, image, store):
+    """Layers are known again, for every container. With a user namespace Podman mounts ID-mapped ones and takes their places away:
+    the root is shared then, with the right owners."""
+    seen = []
+    for _ in range(2):
+        t.eq(p.run("--rm", *CONVERT, image, "sh", "-c", LOOK).out, LOOKS)
+        seen.append(made(store))
+    t.eq((len(seen[0]), seen[1]), (5, seen[0]))
+    r = p.run("--rm", *CONVERT, *MAPS, image, "sh", "-c", "grep -c ' / overlay ' /proc/mounts; cat /replaced; stat -c ' %u:%g' /data/db; id -u")
+    t.eq(r.out.split(), ["0", "above", "70:71", "0"])
+    t.eq(made(store), seen[0])
+
+
+def of_copies(t, p, image, store):
+    """Each container has a copy of its own, which is one image. (Podman touches the copy at each start: it is never known again.)"""
+    t.eq(p.run("--rm", *CONVERT, image, "sh", "-c", LOOK).out, LOOKS)
+    t.eq(len(made(store)), 1)
