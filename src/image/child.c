@@ -94,7 +94,7 @@ static void fds_fini(struct fds *f)
 }
 #define scoped_fds __attribute__((cleanup(fds_fini))) struct fds
 
-static int open_fds(const struct child *c, struct fds *f)
+static int open_fds(const struct child *c, bool piped, struct fds *f)
 {
 	int note[2], lines[2];
 
@@ -104,7 +104,7 @@ static int open_fds(const struct child *c, struct fds *f)
 		return -errno;
 	f->note_r = note[0];
 	f->note_w = note[1];
-	if (!c->line)
+	if (!piped)
 		return 0;
 	if (pipe2(lines, O_CLOEXEC) < 0)
 		return -errno;
@@ -193,10 +193,9 @@ static int read_lines(int fd, const struct child *c)
 	}
 }
 
-/* Starts it with the fds of `f` and waits; *ret_status is of waitpid(). */
-static int start_and_wait(const struct child *c, struct fds *f, int *ret_status, struct err *e)
+/* Starts it with the fds of `f`. */
+static pid_t start(const struct child *c, struct fds *f, struct err *e)
 {
-	int read_error = 0, r;
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -212,8 +211,20 @@ static int start_and_wait(const struct child *c, struct fds *f, int *ret_status,
 			   f->err, f->note_w);
 	}
 	(void)close(take_fd(&f->note_w));
-	if (f->lines_w >= 0) {
+	if (f->lines_w >= 0)
 		(void)close(take_fd(&f->lines_w));
+	return pid;
+}
+
+/* Starts it and waits; *ret_status is of waitpid(). */
+static int start_and_wait(const struct child *c, struct fds *f, int *ret_status, struct err *e)
+{
+	pid_t pid = start(c, f, e);
+	int read_error = 0, r;
+
+	if (pid < 0)
+		return pid;
+	if (f->lines_r >= 0) {
 		read_error = read_lines(f->lines_r, c);
 		(void)close(take_fd(&f->lines_r)); /* a child that goes on writing gets SIGPIPE */
 	}
@@ -222,18 +233,12 @@ static int start_and_wait(const struct child *c, struct fds *f, int *ret_status,
 	return r < 0 ? err_set(e, r, "%s: wait: %m", c->argv[0]) : 0;
 }
 
-int child_run(const struct child *c, struct err *e)
+/* Has it done what it should? note: an errno, if it was not started at all. */
+static int judge(const struct child *c, int note, int err_fd, int status, struct err *e)
 {
-	scoped_fds f = { -1, -1, -1, -1, -1, -1 };
-	int status, why = 0, r;
+	int why = 0;
 
-	r = open_fds(c, &f);
-	if (r < 0)
-		return err_set(e, r, "%s: %m", c->argv[0]);
-	r = start_and_wait(c, &f, &status, e);
-	if (r < 0)
-		return r;
-	if (io_read_full(f.note_r, &why, sizeof(why)) == (ssize_t)sizeof(why)) {
+	if (io_read_full(note, &why, sizeof(why)) == (ssize_t)sizeof(why)) {
 		if (why == ENOENT)
 			return err_set(e, -ENOENT, "%s is not installed (package %s)", c->argv[0],
 				       package_of(c->argv[0]));
@@ -241,7 +246,66 @@ int child_run(const struct child *c, struct err *e)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	return explain(c, status, f.err, e);
+	return explain(c, status, err_fd, e);
+}
+
+int child_run(const struct child *c, struct err *e)
+{
+	scoped_fds f = { -1, -1, -1, -1, -1, -1 };
+	int status, r;
+
+	r = open_fds(c, c->line != NULL, &f);
+	if (r < 0)
+		return err_set(e, r, "%s: %m", c->argv[0]);
+	r = start_and_wait(c, &f, &status, e);
+	return r < 0 ? r : judge(c, f.note_r, f.err, status, e);
+}
+
+int child_start(struct child_pipe *p, const struct child *c, struct err *e)
+{
+	scoped_fds f = { -1, -1, -1, -1, -1, -1 };
+	int r = open_fds(c, true, &f);
+
+	*p = CHILD_PIPE_NONE;
+	if (r < 0)
+		return err_set(e, r, "%s: %m", c->argv[0]);
+	r = start(c, &f, e);
+	if (r < 0)
+		return r;
+	*p = (struct child_pipe){ *c, r, take_fd(&f.lines_r), take_fd(&f.err), take_fd(&f.note_r) };
+	return 0;
+}
+
+ssize_t child_read(struct child_pipe *p, void *buf, size_t n, struct err *e)
+{
+	const char *tool = p->c.argv[0];
+	int status = 0, r;
+	ssize_t got;
+
+	if (p->pid == 0)
+		return 0; /* the end, again */
+	do
+		got = read(p->out, buf, n);
+	while (got < 0 && errno == EINTR);
+	if (got != 0)
+		return got > 0 ? got : err_set(e, -errno, "%s: %m", tool);
+	r = wait_for(p->pid, &status);
+	p->pid = 0;
+	return r < 0 ? err_set(e, r, "%s: wait: %m", tool) : judge(&p->c, p->note, p->err, status, e);
+}
+
+void child_stop(struct child_pipe *p)
+{
+	int status;
+
+	if (p->pid > 0) {
+		(void)kill(p->pid, SIGKILL);         /* it is our child: there until we wait */
+		may_fail(wait_for(p->pid, &status)); /* nobody asks why */
+	}
+	scope_close(&p->out);
+	scope_close(&p->err);
+	scope_close(&p->note);
+	*p = CHILD_PIPE_NONE;
 }
 
 int child_output(const char *const *argv, const void *in, size_t n_in, size_t max_out, char **ret,

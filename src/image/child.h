@@ -1,10 +1,11 @@
 /* child.h - runs a packaged tool (xz, zstd, dpkg-deb, apt-get ...) and waits for it. Bytes go in and
- * out through files, never through a pipe that could fill up. */
+ * out through files, or are read as they come: never through a pipe that could fill up. */
 #ifndef IMAGE_CHILD_H
 #define IMAGE_CHILD_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -28,7 +29,23 @@ struct child {
  * last words, and the package that has it if it is not installed (-ENOENT). */
 int must_check child_run(const struct child *c, struct err *e);
 
-/* The same with bytes in (may be NULL, 0) and its output in fresh memory with a NUL behind (free()). */
+/* A tool whose output is read as it comes. */
+struct child_pipe {
+	struct child c;     /* what was started; what it points to must last as long */
+	pid_t pid;          /* 0 = it has ended */
+	int out, err, note; /* -1 = closed */
+};
+#define CHILD_PIPE_NONE ((struct child_pipe){ .out = -1, .err = -1, .note = -1 })
+
+/* Starts it; out_fd, line and arg of c are not looked at. */
+int must_check child_start(struct child_pipe *p, const struct child *c, struct err *e);
+/* As read(2). The end is 0 only if it exited with 0; else as child_run(). */
+ssize_t must_check child_read(struct child_pipe *p, void *buf, size_t n, struct err *e);
+/* Kills it if it still runs. */
+void child_stop(struct child_pipe *p);
+
+/* The same as child_run() with bytes in (may be NULL, 0) and its output in fresh memory with a NUL behind
+ * (free()). */
 int must_check child_output(const char *const *argv, const void *in, size_t n_in, size_t max_out, char **ret,
 			    size_t *ret_len, struct err *e);
 

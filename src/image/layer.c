@@ -14,174 +14,45 @@
 #include "image/child.h"
 
 #define COPY_LEN (256u << 10)
-#define TAIL_MAX (64u << 20) /* bytes behind an archive's end mark; packers pad to 10 KiB */
 /* 2100-01-01: mkfs.erofs keeps times up to this one as they are, and stamps the file system with it. */
 #define EPOCH "4102444800"
 
-static ssize_t range_pread(const struct range *r, uint64_t at, void *p, size_t n)
-{
-	size_t want = (size_t)num_min(n, r->len - at), done = 0;
-
-	while (done < want) {
-		ssize_t got = pread(r->fd, (char *)p + done, want - done, (off_t)(r->off + at + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		done += (size_t)got;
-	}
-	return (ssize_t)done;
-}
-
 /* A tar archive being read, and hashed on the way. */
 struct stream {
-	const struct range *from;
-	uint64_t at;
+	struct unpacker from;
 	struct sha256 sum;
 };
 
 static ssize_t stream_read(void *arg, void *p, size_t n, struct err *e)
 {
 	struct stream *s = arg;
-	ssize_t got = range_pread(s->from, s->at, p, n);
+	ssize_t got = unpacker_read(&s->from, p, n, e);
 
-	if (got < 0)
-		return err_set(e, (int)got, "read: %m");
-	s->at += (uint64_t)got;
-	sha256_add(&s->sum, p, (size_t)got);
+	if (got > 0)
+		sha256_add(&s->sum, p, (size_t)got);
 	return got;
 }
 
+/* What is behind the end mark counts for the digest. */
 static int stream_rest(struct stream *s, char ret[SHA256_HEX], struct err *e)
 {
 	scoped_free char *buf = malloc(COPY_LEN);
+	uint64_t end = s->from.at;
 	uint8_t digest[SHA256_LEN];
 	ssize_t n;
 
 	if (!buf)
 		return err_set(e, -ENOMEM, "%m");
 	while ((n = stream_read(s, buf, COPY_LEN, e)) > 0)
-		;
+		if (s->from.at - end > RANGE_TAIL_MAX)
+			return err_set(e, -EBADMSG,
+				       "more than %u bytes follow the end of the archive: it is damaged",
+				       RANGE_TAIL_MAX);
 	if (n < 0)
 		return (int)n;
 	sha256_done(&s->sum, digest);
 	sha256_to_hex(digest, ret);
 	return 0;
-}
-
-int range_sha256(const struct range *r, char ret[SHA256_HEX], struct err *e)
-{
-	struct stream s = { .from = r };
-
-	sha256_init(&s.sum);
-	return stream_rest(&s, ret, e);
-}
-
-int range_read(const struct range *r, size_t max, char **ret, size_t *ret_len, struct err *e)
-{
-	scoped_free char *p = NULL;
-	ssize_t n;
-
-	if (r->len > max)
-		return err_set(e, -EFBIG, "has %llu bytes, %zu are the most", (unsigned long long)r->len,
-			       max);
-	p = malloc((size_t)r->len + 1);
-	if (!p)
-		return err_set(e, -ENOMEM, "%m");
-	n = range_pread(r, 0, p, (size_t)r->len);
-	if (n < 0)
-		return err_set(e, (int)n, "%m");
-	p[n] = '\0';
-	*ret_len = (size_t)n;
-	*ret = take_ptr(&p);
-	return 0;
-}
-
-/* How packed data begins, and who unpacks it. */
-static const struct packer {
-	const char *magic;
-	size_t n;
-	const char *argv[4];
-} packers[] = {
-	{ "\x1f\x8b", 2, { "gzip", "-dc", NULL } },
-	{ "\x28\xb5\x2f\xfd", 4, { "zstd", "-dcq", NULL } },
-	{ "\xfd"
-	  "7zXZ",
-	  5,
-	  { "xz", "-dc", NULL } },
-	{ "BZh", 3, { "bzip2", "-dc", NULL } },
-	{ "\x04\x22\x4d\x18", 4, { "lz4", "-dcq", NULL } },
-};
-
-/* A nameless file in a directory. */
-static int temporary(int dir, struct err *e)
-{
-	int fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-
-	return fd < 0 ? err_set(e, -errno, "temporary file in the image store: %m") : fd;
-}
-
-/* A tool reads its input from the start of a file: a part in the middle is copied out. */
-static int as_file(const struct range *r, int dir, struct err *e)
-{
-	scoped_free char *buf = malloc(COPY_LEN);
-	scoped_fd fd = temporary(dir, e);
-
-	if (fd < 0 || !buf)
-		return fd < 0 ? fd : err_set(e, -ENOMEM, "%m");
-	for (uint64_t at = 0; at < r->len;) {
-		ssize_t n = range_pread(r, at, buf, COPY_LEN);
-
-		if (n == 0)
-			return err_set(e, -EBADMSG, "the file ends too early (truncated)");
-		if (n > 0 && io_write_full(fd, buf, (size_t)n) < 0)
-			n = -errno;
-		if (n < 0)
-			return err_set(e, (int)n, "%m");
-		at += (uint64_t)n;
-	}
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return err_set(e, -errno, "%m");
-	return take_fd(&fd);
-}
-
-int range_unpack(const struct range *r, int dir, uint64_t max, struct range *ret, struct err *e)
-{
-	const struct packer *p = NULL;
-	scoped_fd in = -1, out = -1;
-	struct child c = { .in_fd = -1 };
-	char head[8] = { 0 };
-	struct stat st;
-	int done;
-
-	done = (int)range_pread(r, 0, head, sizeof head);
-	if (done < 0)
-		return err_set(e, done, "read: %m");
-	for (size_t i = 0; i < ARRAY_LEN(packers) && !p; i++)
-		p = memcmp(head, packers[i].magic, packers[i].n) == 0 ? &packers[i] : NULL;
-	if (!p)
-		return 0;
-	in = as_file(r, dir, e);
-	out = in < 0 ? -1 : temporary(dir, e);
-	if (out < 0)
-		return in < 0 ? in : out;
-	c.argv = p->argv;
-	c.in_fd = in;
-	c.out_fd = out;
-	c.max_out = max;
-	done = child_run(&c, e);
-	if (done == -EFBIG)
-		return err_set(e, -EFBIG, "unpacks to more than %llu bytes: --max-size raises the limit",
-			       (unsigned long long)max);
-	if (done < 0)
-		return err_wrap(e, "unpacking");
-	if (fstat(out, &st) < 0)
-		return err_set(e, -errno, "%m");
-	*ret = (struct range){ .fd = take_fd(&out), .len = (uint64_t)st.st_size };
-	return 1;
 }
 
 /* Runs mkfs.erofs: the directory `from` becomes `file`; both may be relative to `dir`. */
@@ -247,13 +118,32 @@ static int finish(const struct store_staging *g, const char *layer, const char *
 	return r < 0 ? err_set(e, r, "%s: %m", file) : store_stage_sum(g, layer, &sum, e);
 }
 
+/* What a packed archive may be long: its files, and a few headers each; the names of most entries fit one
+ * block. */
+static uint64_t max_packed(const struct unpack_limits *lim)
+{
+	uint64_t headers, max;
+
+	if (num_mul(lim->entries, 4ull * TAR_BLOCK, &headers) < 0 || num_add(lim->bytes, headers, &max) < 0)
+		max = INT64_MAX;
+	return max;
+}
+
+static int read_archive(struct stream *s, int root, bool has_digest, const struct unpack_limits *lim,
+			struct unpack_stats *stats, char ret[SHA256_HEX], struct err *e)
+{
+	const struct tar_source src = { stream_read, s, .whole = has_digest };
+	int r = unpack_tar(&src, root, lim, stats, e);
+
+	return r == 0 ? stream_rest(s, ret, e) : r;
+}
+
 /* Unpacks the archive to "root" in staging and takes its digest. */
 static int fill_root(const struct store_staging *g, const struct range *tar, bool has_digest,
 		     const struct unpack_limits *lim, struct unpack_stats *stats, char ret[SHA256_HEX],
 		     struct err *e)
 {
-	struct stream s = { .from = tar };
-	const struct tar_source src = { stream_read, &s, .whole = has_digest };
+	struct stream s;
 	scoped_fd root = -1;
 	int r;
 
@@ -263,11 +153,11 @@ static int fill_root(const struct store_staging *g, const struct range *tar, boo
 	root = openat(g->fd, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (root < 0)
 		return err_set(e, -errno, "image store: %m");
-	r = unpack_tar(&src, root, lim, stats, e);
-	if (r == 0 && tar->len - s.at > TAIL_MAX)
-		r = err_set(e, -EBADMSG, "%llu bytes follow the end of the archive: it is damaged",
-			    (unsigned long long)(tar->len - s.at));
-	return r < 0 ? r : stream_rest(&s, ret, e);
+	r = unpacker_open(&s.from, tar, g->fd, max_packed(lim), e);
+	if (r == 0)
+		r = read_archive(&s, root, has_digest, lim, stats, ret, e);
+	unpacker_fini(&s.from);
+	return r;
 }
 
 static int check_digest(const char *got, const char *want, struct err *e)
@@ -285,18 +175,8 @@ static int unpack_any(const struct store_staging *g, const struct range *tar, co
 		      const struct unpack_limits *lim, struct unpack_stats *stats, char ret[SHA256_HEX],
 		      struct err *e)
 {
-	struct range plain = { .fd = -1 };
-	uint64_t headers, max;
-	int r;
+	int r = fill_root(g, tar, want != NULL, lim, stats, ret, e);
 
-	/* an archive is its files and a few headers each; the names of most entries fit one block */
-	if (num_mul(lim->entries, 4ull * TAR_BLOCK, &headers) < 0 || num_add(lim->bytes, headers, &max) < 0)
-		max = INT64_MAX;
-	r = range_unpack(tar, g->fd, num_min(max, INT64_MAX), &plain, e);
-	if (r < 0)
-		return r;
-	r = fill_root(g, r == 1 ? &plain : tar, want != NULL, lim, stats, ret, e);
-	scope_close(&plain.fd);
 	return r == 0 ? check_digest(ret, want, e) : r;
 }
 

@@ -2,23 +2,10 @@
 #ifndef IMAGE_LAYER_H
 #define IMAGE_LAYER_H
 
+#include "image/range.h"
 #include "image/store.h"
 #include "image/ui.h"
 #include "image/unpack.h"
-
-/* A part of an open file. */
-struct range {
-	int fd; /* borrowed, or owned by who says so */
-	uint64_t off, len;
-};
-
-/* The digest of what it holds, as hex. */
-int must_check range_sha256(const struct range *r, char ret[SHA256_HEX], struct err *e);
-/* All of it into fresh memory with a NUL behind (free()); more than `max` is -EFBIG. */
-int must_check range_read(const struct range *r, size_t max, char **ret, size_t *ret_len, struct err *e);
-/* Unpacks gzip, zstd, xz, bzip2 or lz4 data (by its first bytes) into a nameless file in `dir`, at most `max`
- * bytes: 1 and *ret is that file, whose fd the caller closes; 0 = it is not packed. */
-int must_check range_unpack(const struct range *r, int dir, uint64_t max, struct range *ret, struct err *e);
 
 /* Makes "D.erofs" and "D.sum" in staging, where D is the digest of the unpacked archive, which goes to `ret`.
  * If `want` is not NULL D must be that. 0; 1 if the layer was there already, and is not made again. */

@@ -9,12 +9,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/num.h"
+#include "base/io.h"
 #include "sys/mnt.h"
 
 #define MEMBERS_MAX     65536u
 #define MEMBER_NAME_MAX 1024u /* of a member: what manifests name is a digest and a folder or two */
 #define LINKS_MAX       8
+#define COPY_LEN        (256u << 10)
 
 const char *const source_kind_names[] = { "auto", "oci", "docker", "tar", "dir", NULL };
 
@@ -47,27 +48,23 @@ static const struct member *find(const struct source *s, const char *name)
 	return clean && s->n_members ? bsearch(&key, s->members, s->n_members, sizeof key, compare) : NULL;
 }
 
-struct plain {
-	int fd;
-	uint64_t at, len;
+/* An archive that is looked through for its members. What is packed is kept unpacked as it goes by, since
+ * members are read later, in any order. */
+struct look {
+	struct unpacker from;
+	int copy; /* -1 = it is not packed */
+	struct tar tar;
+	bool complete; /* all of it was seen, or kept */
 };
 
-static ssize_t plain_read(void *arg, void *p, size_t n, struct err *e)
+static ssize_t look_read(void *arg, void *p, size_t n, struct err *e)
 {
-	struct plain *s = arg;
-	size_t want = (size_t)num_min(n, s->len - s->at), done = 0;
+	struct look *l = arg;
+	ssize_t got = unpacker_read(&l->from, p, n, e);
 
-	while (done < want) {
-		ssize_t got = pread(s->fd, (char *)p + done, want - done, (off_t)(s->at + done));
-
-		if (got < 0 && errno != EINTR)
-			return err_set(e, -errno, "read: %m");
-		if (got == 0)
-			break;
-		done += got > 0 ? (size_t)got : 0;
-	}
-	s->at += done;
-	return (ssize_t)done;
+	if (got > 0 && l->copy >= 0 && io_write_full(l->copy, p, (size_t)got) < 0)
+		return err_set(e, -errno, "temporary file in the image store: %m");
+	return got;
 }
 
 /* Where a link leads: hard links count from the root, symlinks from their own directory. */
@@ -114,24 +111,56 @@ static int add_member(struct source *s, size_t *cap, const struct tar_entry *t, 
 	return 0;
 }
 
-/* Of several members of one name the last counts; with none left over the table is searched by halves. */
-static int index_archive(struct source *s, struct err *e)
+/* What is not to be read yet. What is packed goes by, but not what would be beyond the limit. */
+static int pass_data(struct look *l, const struct tar_entry *t, struct err *e)
 {
-	struct plain p = { .fd = s->fd, .len = s->len };
-	const struct tar_source src = { .read = plain_read, .arg = &p };
+	if (l->copy < 0) {
+		l->from.at += l->tar.left;
+		l->tar.left = 0;
+		return 0;
+	}
+	if (l->tar.left <= l->from.max - l->from.at)
+		return 0;
+	return err_set(e, -EFBIG,
+		       "'%.200s' makes it unpack to more than %llu bytes: --max-size raises the limit",
+		       t->name, (unsigned long long)l->from.max);
+}
+
+/* The end of what is packed: the tool says whether it was. */
+static int pass_rest(struct look *l, struct err *e)
+{
+	scoped_free char *buf = l->copy < 0 ? NULL : malloc(COPY_LEN);
+	uint64_t end = l->from.at;
+	ssize_t n = 0;
+
+	if (l->copy >= 0 && !buf)
+		return err_set(e, -ENOMEM, "%m");
+	while (l->copy >= 0 && (n = look_read(l, buf, COPY_LEN, e)) > 0)
+		if (l->from.at - end > RANGE_TAIL_MAX)
+			return err_set(e, -EBADMSG,
+				       "more than %u bytes follow the end of the archive: it is damaged",
+				       RANGE_TAIL_MAX);
+	l->complete = n == 0;
+	return (int)n;
+}
+
+/* Of several members of one name the last counts; with none left over the table is searched by halves. */
+static int index_archive(struct source *s, struct look *l, struct err *e)
+{
+	const struct tar_source src = { .read = look_read, .arg = l };
 	struct tar_entry t;
-	scoped_tar tar = { 0 };
 	size_t cap = 0;
 	int r;
 
-	tar_init(&tar, &src);
-	while ((r = tar_next(&tar, &t, e)) > 0 && s->n_members < MEMBERS_MAX) {
-		r = add_member(s, &cap, &t, p.at);
+	tar_init(&l->tar, &src);
+	while ((r = tar_next(&l->tar, &t, e)) > 0 && l->tar.n <= MEMBERS_MAX) {
+		r = add_member(s, &cap, &t, l->from.at);
+		r = r < 0 ? err_set(e, r, "%m") : pass_data(l, &t, e);
 		if (r < 0)
-			return err_set(e, r, "%m");
-		p.at += tar.left; /* no need to read it */
-		tar.left = 0;
+			break;
 	}
+	if (r == 0)
+		r = pass_rest(l, e);
 	if (s->n_members > 0)
 		qsort(s->members, s->n_members, sizeof *s->members, compare);
 	if (r < 0)
@@ -166,27 +195,49 @@ static void find_kind(struct source *s)
 		s->kind = s->is_dir ? SOURCE_DIR : SOURCE_TAR;
 }
 
-static int open_archive(struct source *s, int staging, uint64_t max, struct err *e)
+/* The kind of an archive that was looked through, r: how that ended. */
+static int judge_archive(struct source *s, struct look *l, const struct range *whole, int r, struct err *e)
 {
-	struct range whole = { .fd = s->fd, .len = s->len }, plain = { .fd = -1 };
-	bool asked = s->kind == SOURCE_TAR;
-	int r = range_unpack(&whole, staging, max, &plain, e);
+	bool is_layer;
 
-	if (r == 1) {
-		(void)close(s->fd);
-		s->fd = plain.fd;
-		s->len = plain.len;
+	if (l->copy >= 0) { /* members are in the copy */
+		s->fd = l->copy;
+		s->len = l->from.at;
 	}
-	if (r < 0 || asked)
-		return r < 0 ? r : 0;
-	r = index_archive(s, e);
 	find_kind(s);
-	if (r == -EBADMSG && s->kind == SOURCE_TAR && s->n_members > 0) {
+	is_layer = s->kind == SOURCE_TAR;
+	if (l->copy >= 0 && (is_layer && !l->complete)) {
+		s->fd = whole->fd;
+		s->len = whole->len;
+	}
+	if (r < 0 && is_layer && s->n_members > 0 && (r == -EBADMSG || l->copy >= 0)) {
 		if (e)
 			*e = (struct err){ 0 };
-		return 0; /* a layer: unpacking it says what is wrong, and where; twice the same name is
-			     allowed there */
+		return 0; /* unpacking it says what is wrong, and where; twice the same name is allowed
+			     there */
 	}
+	if (r == 0 && l->copy >= 0 && !l->complete && !is_layer)
+		r = err_set(e, -E2BIG, "more than %u entries in the archive of an image", MEMBERS_MAX);
+	return r;
+}
+
+static int open_archive(struct source *s, int staging, uint64_t max, struct err *e)
+{
+	struct range whole = { .fd = s->fd, .len = s->len };
+	struct look l = { .copy = -1 };
+	int r;
+
+	if (s->kind == SOURCE_TAR)
+		return 0; /* a layer is unpacked by who makes it */
+	r = unpacker_open(&l.from, &whole, staging, max, e);
+	if (r == 0 && l.from.packed)
+		r = l.copy = range_temporary(staging, e);
+	if (r >= 0)
+		r = judge_archive(s, &l, &whole, index_archive(s, &l, e), e);
+	if (l.copy >= 0)
+		(void)close(s->fd == l.copy ? whole.fd : l.copy);
+	tar_fini(&l.tar);
+	unpacker_fini(&l.from);
 	return r;
 }
 

@@ -21,7 +21,7 @@ struct member {
 struct source {
 	enum source_kind kind;
 	const char *path; /* borrowed, for errors */
-	int fd;           /* the directory, or the archive, unpacked if it was packed */
+	int fd;           /* the directory, or the archive, unpacked if it had to be looked through */
 	uint64_t len;     /* of the archive */
 	bool is_dir;
 	struct member *members; /* sorted by name */
@@ -31,8 +31,8 @@ struct source {
 void source_fini(struct source *s);
 #define scoped_source __attribute__((cleanup(source_fini))) struct source
 
-/* Opens `path` and finds out what it is, unless `kind` says so. A packed archive is unpacked into staging, to
- * at most `max` bytes. */
+/* Opens `path` and finds out what it is, unless `kind` says so. A packed archive of an image is unpacked into
+ * staging, to at most `max` bytes; one that is a layer stays packed, or is unpacked if it is small. */
 int must_check source_open(struct source *s, const char *path, enum source_kind kind, int staging,
 			   uint64_t max, struct err *e);
 /* A file of an OCI layout or docker archive by its path; the caller closes *ret_fd. */

@@ -107,9 +107,9 @@ def test_vmm_hot_pages(t):
         t.eq(res.left or [], [])
 
 
-@case(timeout=500, only=("cor",))
+@case(timeout=700, only=("cor",))
 def test_vmm_run_image(t):
-    """On cor-vmm: a root made of five images; two such containers, clones, whose image is removed under them."""
+    """On cor-vmm: a root made of five images, and of sixty layers; two such containers, clones, whose image is removed under them."""
     vm_tests(t, "vm/image.layers", settings=OURS, timeout=200)
     vm_tests(t, "vm/image.tall", settings=OURS, timeout=250)
     vm_tests(t, "vm/image.life", settings=OURS + CLONES, timeout=250)
