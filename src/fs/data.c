@@ -51,19 +51,23 @@ static int open_regular(struct call *c, struct inode *i, uint32_t flags)
 	return r;
 }
 
-static int reply_open(struct call *c, struct inode *i, int fd)
+static int reply_open(struct call *c, struct inode *i, int fd, bool is_read_only)
 {
 	struct fuse_open_out *o = call_reply(c, sizeof *o);
 	scoped_fd own = fd;
 
 	if (!o)
 		return -EINVAL;
+	/* A close has nothing to write that could fail: the kernel need not ask (do_flush()). */
+	if (is_read_only)
+		o->open_flags = FOPEN_NOFLUSH;
 	return handle_new(c->fs, i, take_fd(&own), &o->fh);
 }
 
 int do_open(struct call *c)
 {
 	struct inode *i;
+	uint32_t flags;
 	int r, fd;
 
 	r = inode_get(c->fs, c->h.nodeid, &i);
@@ -71,8 +75,9 @@ int do_open(struct call *c)
 		r = fresh_check(c, i);
 	if (r < 0)
 		return r;
-	fd = open_regular(c, i, CALL_ARG(c, struct fuse_open_in)->flags);
-	return fd < 0 ? fd : reply_open(c, i, fd);
+	flags = CALL_ARG(c, struct fuse_open_in)->flags;
+	fd = open_regular(c, i, flags);
+	return fd < 0 ? fd : reply_open(c, i, fd, (flags & O_ACCMODE) == O_RDONLY);
 }
 
 /* Makes dir/name, or opens what is there already if the guest allows that. */
@@ -121,7 +126,7 @@ int do_create(struct call *c)
 	put_entry(c, o, i, dir, &st);
 	if (fd < 0)
 		fd = open_regular(c, i, in->flags);
-	r = fd < 0 ? fd : reply_open(c, i, fd);
+	r = fd < 0 ? fd : reply_open(c, i, fd, false);
 	if (r < 0)
 		inode_forget(c->fs, i, 1);
 	return r;
@@ -156,7 +161,7 @@ int do_tmpfile(struct call *c)
 	if (r < 0)
 		return r;
 	put_entry(c, o, i, dir, &st);
-	r = reply_open(c, i, take_fd(&fd));
+	r = reply_open(c, i, take_fd(&fd), false);
 	if (r < 0)
 		inode_forget(c->fs, i, 1);
 	return r;

@@ -323,6 +323,32 @@ static void test_handles(void **state)
 	assert_int_equal(ask(FUSE_READ, node, &rd, sizeof rd, ROOM), -EBADF); /* its place is used again */
 }
 
+static uint32_t open_flags(uint64_t node, uint32_t flags)
+{
+	struct fuse_open_in in = { .flags = flags };
+
+	assert_int_equal(ask(FUSE_OPEN, node, &in, sizeof in, ROOM), 0);
+	return ((const struct fuse_open_out *)answer())->open_flags;
+}
+
+/* Only who may have written is asked at a close whether that went well. */
+static void test_flush(void **state)
+{
+	struct fuse_create_in cr = { .flags = O_RDONLY | O_CREAT, .mode = 0600 };
+	const struct fuse_entry_out *entry = answer();
+	uint64_t node;
+
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(ask_named(FUSE_CREATE, FUSE_ROOT_ID, &cr, sizeof cr, "f", 2), 0);
+	assert_int_equal(((const struct fuse_open_out *)(entry + 1))->open_flags, 0);
+	node = entry->nodeid;
+	assert_int_equal(open_flags(node, O_RDONLY), FOPEN_NOFLUSH);
+	assert_int_equal(open_flags(node, O_RDONLY | O_NOATIME), FOPEN_NOFLUSH);
+	assert_int_equal(open_flags(node, O_WRONLY), 0);
+	assert_int_equal(open_flags(node, O_RDWR | O_APPEND), 0);
+}
+
 static int set_xattr(size_t fixed, const char *name, uint32_t size, size_t given)
 {
 	struct fuse_setxattr_in in = { .size = size };
@@ -646,6 +672,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_special_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_handles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_validity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_by_the_host, setup, teardown),
