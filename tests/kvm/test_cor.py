@@ -372,8 +372,8 @@ def suite(name):
         argv = [t.opts.runtime, *(w for s in settings for w in ("--set", s)), "template", "make"]
         kvmhost.job(t, kvmhost.of(t), argv, timeout=300, check=0)
         # One after the other: beside another test a template's maker, which has the lowest priority, finds no time on one CPU.
-        vm_tests(t, f"vm/{name}.", settings=settings, timeout=3200, env={"COR_TEST_TEMPLATE": "on"}, jobs=1,
-                 modules=("overlay", "loop", *kvmhost.EXT4))
+        vm_tests(t, f"vm/{name}.", settings=settings, timeout=3200, jobs=1,
+                 env={"COR_TEST_TEMPLATE": "on", "COR_TEST_ROOT": builds.ROOT}, modules=("overlay", "loop", *kvmhost.EXT4))
 
     test.__name__ = f"test_suite_{name}"
     test.__doc__ = f"All of vm/{name} on one hypervisor."
