@@ -167,8 +167,9 @@ def test_never_without_protection(t):
     """What can't keep a clone from its template's file has no clones, or none that give back memory."""
     usual = t.rt.globals
     t.rt.globals = usual + ["--set", "hypervisor=qemu"]
+    old = t.rt.path, list(t.rt.globals)
     with t.step("without the preloaded object: clones without a balloon"):
-        old = t.rt.path, list(t.rt.globals)
+        t.rt.only_with_templates()
         libexec = os.path.join(os.path.dirname(os.path.dirname(t.rt.path)), "libexec/cor")
         beside = t.path("bin")
         beside.mkdir()
@@ -184,9 +185,10 @@ def test_never_without_protection(t):
         t.has(os.readlink(f"/proc/{vmm_of(t, c)}/fd/6"), str(store))
         t.lacks(words, "balloon")
         c.finish()
-        t.rt.path, t.rt.globals = old
-        t.rt.prefix = []
+    t.rt.path, t.rt.globals = old
+    t.rt.prefix = []
     with t.step("a QEMU that is not obeyed by it: no template"):
+        t.rt.only_with_templates()
         fake = t.path("qemu")
         fake.write_text("#!/bin/sh\nunset LD_PRELOAD\nexec qemu-system-x86_64 \"$@\"\n")
         fake.chmod(0o755)
