@@ -9,7 +9,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "base/io.h"
 #include "base/str.h"
 #include "sys/implied.h"
 #include "sys/mnt.h"
@@ -42,7 +41,7 @@ int implied_read(struct implied *i, const char *base, size_t n, bool *ret_any, s
 		if (i->dirs[k] < 0)
 			return err_set(e, path ? -errno : -ENOMEM, "image %zu: %m", k);
 		i->n++;
-		r = io_read_file_at(i->dirs[k], IMPLIED_FILE, IMPLIED_MAX, &i->lists[k], &i->lens[k]);
+		r = implied_read_list(i->dirs[k], &i->lists[k], &i->lens[k]);
 		if (r < 0 && r != -ENOENT)
 			return err_set(e, r, "image %zu: " IMPLIED_FILE ": %m", k);
 		*ret_any = *ret_any || r == 0;

@@ -55,17 +55,11 @@ static int mark_one(struct merge *m, int layer, const char *path, struct err *e)
 static int mark_implied(struct merge *m, int layer, struct err *e)
 {
 	scoped_free char *list = NULL;
-	scoped_fd fd = -1;
-	struct stat st;
 	size_t len = 0;
-	int r = mnt_open_plain(layer, IMPLIED_FILE, O_RDONLY | O_NONBLOCK | O_NOCTTY, &fd);
+	int r = implied_read_list(layer, &list, &len);
 
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
-		r = -EBADMSG;
-	if (r == 0)
-		r = io_read_all(fd, IMPLIED_MAX, &list, &len);
 	if (r < 0)
 		return err_set(e, r, IMPLIED_FILE " of a layer: %m");
 	for (const char *p = list; r == 0 && p < list + len; p += strlen(p) + 1)
