@@ -80,22 +80,23 @@ def containers(cor, sets=()):
     """Name -> Way. sets: settings for all of cor's."""
     run, true = "run --bundle /count/bundle", "$TRY -- true"
     rows = {"crun": Way(f"crun {run} crun$TRY"), "runc": Way(f"runc {run} runc$TRY")}
-    for name, setting in (("cor", "hypervisor=kvm"), ("cor, QEMU:", "qemu.accel=kvm")):
+    # Containers have names of their own in each row: one whose runtime was killed, since it hung, may still be known.
+    for name, setting, who in (("cor", "hypervisor=kvm", ""), ("cor, QEMU:", "qemu.accel=kvm", "qemu-")):
         ours = f"{cor} --set {' --set '.join((setting, *sets))} --set template.dir=/run/templates --set image.store={IMAGES} --set template="
-        rows[f"{name} cold"] = Way(f"{ours}off {run} cold$TRY")
-        rows[f"{name} boot"] = Way(f"{ours}off run --timing-json /tmp/timing --bundle /count/bundle boot$TRY")
-        rows[f"{name} clone"] = Way(f"{ours}on {run} clone$TRY", f"{ours}on template make")
+        rows[f"{name} cold"] = Way(f"{ours}off {run} {who}cold$TRY")
+        rows[f"{name} boot"] = Way(f"{ours}off run --timing-json /tmp/timing --bundle /count/bundle {who}boot$TRY")
+        rows[f"{name} clone"] = Way(f"{ours}on {run} {who}clone$TRY", f"{ours}on template make")
         huge = f"{ours}on --set template.dir={HUGE}/templates"
-        rows[f"{name} clone, huge"] = Way(f"{huge} {run} huge$TRY", f"mount -t tmpfs -o mode=755,huge=always huge {HUGE} && {huge} template make",
+        rows[f"{name} clone, huge"] = Way(f"{huge} {run} {who}huge$TRY", f"mount -t tmpfs -o mode=755,huge=always huge {HUGE} && {huge} template make",
                                           f"umount {HUGE}")
         # The template of a VM with an image is made beside the first of them; its maker learns from it then.
         images = f"/run/images{len(rows)}"
-        image = f"{ours}on --set template.dir={images} run --image true --name image"
+        image = f"{ours}on --set template.dir={images} run --image true --name {who}image"
         rows[f"{name} image"] = Way(image + true, f"{image}0$TRY -- true; until [ -e {images}/default/*/manifest ]; do sleep 1; done; "
                                     "while grep -q cor-template /proc/[0-9]*/comm 2>/dev/null; do sleep 1; done")
         # In a domain of its own: a container without a pool ends what waits. So many that none is made beside a row.
         pool = f"{ours}on --set template.domain=pool --set pool="
-        rows[f"{name} pool"] = Way(f"{pool}1 {run} pool$TRY", f"{pool}{len(PASSES) + 1} pool fill", f"{pool}1 pool drain")
+        rows[f"{name} pool"] = Way(f"{pool}1 {run} {who}pool$TRY", f"{pool}{len(PASSES) + 1} pool fill", f"{pool}1 pool drain")
     return rows
 
 
