@@ -22,6 +22,7 @@ import host  # noqa: E402
 import main  # noqa: E402
 import report  # noqa: E402
 import svg  # noqa: E402
+from counted import Say  # noqa: E402
 from harness import SLOW, case  # noqa: E402
 
 MONITOR_PSS_KB = 1536
@@ -133,19 +134,6 @@ def test_report(t):
             t.true(ticks[0] <= 0.4 and ticks[-1] >= 2000, f"{ticks}")
             places = [float(e.get("x2")) for e in root.iter("{http://www.w3.org/2000/svg}line")]
             t.true(all(0 <= x <= svg.WIDTH - svg.VALUES for x in places), f"{places}")
-
-
-class Say:
-    """Progress that is kept."""
-
-    def __init__(self):
-        self.lines = []
-
-    def __call__(self, text):
-        pass
-
-    def log(self, text):
-        self.lines.append(text)
 
 
 class Hosts:
